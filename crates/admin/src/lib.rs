@@ -1,0 +1,2 @@
+//! The admin listener: health, stats and metrics.
+#![forbid(unsafe_code)]

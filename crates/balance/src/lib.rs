@@ -1,0 +1,2 @@
+//! Endpoint sets and balancing algorithms; pure.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The evenkeel binary.
+#![forbid(unsafe_code)]
+fn main() {}

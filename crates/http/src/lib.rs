@@ -1,0 +1,2 @@
+//! HTTP semantics without I/O: heads, framing, normalising, templates.
+#![forbid(unsafe_code)]

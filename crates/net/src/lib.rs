@@ -1,0 +1,2 @@
+//! Listeners, buffers, worker clock, deadlines and drain guards.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Metric families and the access log.
+#![forbid(unsafe_code)]

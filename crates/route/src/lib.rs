@@ -1,0 +1,2 @@
+//! Compiled request matchers and the route index; pure.
+#![forbid(unsafe_code)]

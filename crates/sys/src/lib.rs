@@ -1,0 +1,2 @@
+//! The only crate with unsafe code.
+#![deny(unsafe_op_in_unsafe_fn)]

@@ -1,0 +1,2 @@
+//! Connections to backends: resolve, connect, keep and reuse.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Load scenarios against other proxies and instruction counts.
+#![forbid(unsafe_code)]

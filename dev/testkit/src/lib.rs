@@ -1,0 +1,2 @@
+//! Origins, clients and a harness for tests that run the real binary.
+#![forbid(unsafe_code)]
