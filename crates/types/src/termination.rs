@@ -127,12 +127,19 @@ pub struct Termination {
 
 impl Termination {
     /// A request that ran to its end.
-    pub const DONE: Termination =
-        Termination { side: Side::Nobody, reason: Reason::Done, phase: Phase::Finish };
+    pub const DONE: Termination = Termination {
+        side: Side::Nobody,
+        reason: Reason::Done,
+        phase: Phase::Finish,
+    };
 
     /// The three letters: side, reason, phase.
     pub const fn code(self) -> [u8; 3] {
-        [self.side.letter() as u8, self.reason.letter() as u8, self.phase.letter() as u8]
+        [
+            self.side.letter() as u8,
+            self.reason.letter() as u8,
+            self.phase.letter() as u8,
+        ]
     }
 }
 

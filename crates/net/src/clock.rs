@@ -1,0 +1,78 @@
+//! The worker's clock: one reading serves everything that happens in the same breath.
+//!
+//! Reading the clock costs as much as routing a request, so the worker reads it when a request
+//! begins, when an answer arrives and on every tick of its [`crate::Deadlines`], and hands out the
+//! cached value in between.
+
+use std::cell::Cell;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// A monotonic clock and the matching wall clock, cached until the next [`Clock::tick`].
+#[derive(Debug)]
+pub struct Clock {
+    base: Instant,
+    base_unix_us: u64,
+    now_us: Cell<u64>,
+}
+
+impl Clock {
+    /// A clock that counts from now. All workers should share one `base` so that times compare.
+    pub fn new(base: Instant) -> Clock {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let elapsed = base.elapsed();
+        let base_unix_us = unix.saturating_sub(elapsed).as_micros() as u64;
+        Clock {
+            base,
+            base_unix_us,
+            now_us: Cell::new(elapsed.as_micros() as u64),
+        }
+    }
+
+    /// Reads the clock, keeps the value and gives it in microseconds since the base.
+    #[inline]
+    pub fn tick(&self) -> u64 {
+        let now = self.base.elapsed().as_micros() as u64;
+        self.now_us.set(now);
+        now
+    }
+
+    /// The last reading, in microseconds since the base.
+    #[inline]
+    pub fn now_us(&self) -> u64 {
+        self.now_us.get()
+    }
+
+    /// The last reading, in milliseconds since the base.
+    #[inline]
+    pub fn now_ms(&self) -> u64 {
+        self.now_us.get() / 1000
+    }
+
+    /// The wall clock at `at_us` of this clock, in microseconds since the Unix epoch. Steps of the
+    /// system's time are followed by [`Clock::follow_wall`].
+    #[inline]
+    pub fn unix_us(&self, at_us: u64) -> u64 {
+        self.base_unix_us + at_us
+    }
+
+    /// Takes the system's time anew, so that a step of it does not stay out of the logs.
+    pub fn follow_wall(&mut self) {
+        *self = Clock::new(self.base);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_stays_until_the_next_tick() {
+        let clock = Clock::new(Instant::now());
+        let first = clock.tick();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert_eq!(clock.now_us(), first);
+        assert!(clock.tick() >= first + 2000);
+    }
+}
