@@ -1,0 +1,162 @@
+//! Pools and their servers.
+
+use std::time::Duration;
+
+use super::{Endpoint, HeaderEdits, HostHeader};
+use crate::Spanned;
+use crate::words::words;
+
+words! {
+    /// How ip_hash turns an address into a server.
+    IpHashMode {
+        /// Consistent hashing: when a server goes, only its clients move.
+        Consistent = "consistent",
+        /// The first 8 hex digits of the address' MD5, modulo the number of servers.
+        Modulo = "modulo",
+    }
+}
+
+words! {
+    /// How a hash is turned into a server.
+    HashScheme {
+        /// A ring of points (ketama): little memory, good with few changes.
+        Ring = "ring",
+        /// Highest random weight: the smallest movement, cost grows with servers.
+        Rendezvous = "rendezvous",
+        /// Maglev's table: the most even, quickest to look up.
+        Maglev = "maglev",
+    }
+}
+
+words! {
+    /// Which of several servers with as few connections is taken.
+    Tie {
+        /// The first in file order.
+        First = "first",
+        /// Each in turn.
+        Rotate = "rotate",
+    }
+}
+
+/// What a hash is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address.
+    ClientAddress,
+    /// The normalised path.
+    Path,
+    /// The path with the query.
+    Uri,
+    /// A request header; the client's address when it is missing.
+    Header(Spanned<String>),
+    /// A cookie; the client's address when it is missing.
+    Cookie(Spanned<String>),
+    /// A query parameter; the client's address when it is missing.
+    Query(Spanned<String>),
+}
+
+/// How a server is chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Balance {
+    /// Each in turn; when weights differ, smoothly by weight (as nginx does).
+    RoundRobin,
+    /// By weight.
+    Weighted {
+        /// All turns of a server one after the other instead of spread out.
+        burst: bool,
+    },
+    /// By chance; weights are not used.
+    Random,
+    /// By chance, by weight.
+    WeightedRandom,
+    /// Fewest active requests for its weight.
+    LeastConn {
+        /// Which of several; default first.
+        tie: Tie,
+    },
+    /// Smallest decaying average of response time, times active requests plus one.
+    LeastTime {
+        /// Share of requests, 0.0 to 1.0, that go to a server by turn so that a slow one is tried again; default 0.02.
+        probe: f64,
+    },
+    /// The less busy of two taken by chance.
+    PowerOfTwo,
+    /// By the client's address.
+    IpHash {
+        /// Default consistent.
+        mode: IpHashMode,
+    },
+    /// By a hash of a key.
+    Hash {
+        /// What is hashed; default the client's address.
+        key: HashKey,
+        /// Default ring.
+        scheme: HashScheme,
+        /// A server gets at most this many times the average load (above 1.0); `None` = no bound.
+        bounded_load: Option<f64>,
+    },
+}
+
+/// A server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Name, unique in the pool; the address when the file gives none.
+    pub name: Spanned<String>,
+    /// Where it listens; the port is never 0.
+    pub address: Spanned<Endpoint>,
+    /// 0 to 65535; 0 = no traffic; default 1.
+    pub weight: u32,
+    /// Used only when no other server is ready.
+    pub backup: bool,
+    /// Gets no new traffic.
+    pub down: bool,
+    /// Requests at a time over all workers; 0 = no limit.
+    pub max_connections: u32,
+    /// Failures within `fail_timeout` after which it rests; 0 = never rests. Default the pool's.
+    pub max_fails: u32,
+    /// Time in which failures are counted, and for which it rests. Default the pool's.
+    pub fail_timeout: Duration,
+}
+
+/// Idle connections to servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Idle connections kept per worker, over all servers of the pool; 0 = none is kept. Default 64.
+    pub connections: u32,
+    /// How long one may be idle; default 60 s.
+    pub idle: Duration,
+    /// Requests on one before it is closed; default 1000.
+    pub requests: u32,
+}
+
+/// How long a server may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTimeouts {
+    /// Connecting; default 5 s.
+    pub connect: Duration,
+    /// Waiting for the answer's head and between its bytes; also the idle time of a tunnel. Default 60 s.
+    pub read: Duration,
+    /// Without progress in sending the request; default 60 s.
+    pub send: Duration,
+}
+
+/// A pool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Name, unique.
+    pub name: Spanned<String>,
+    /// How a server is chosen; default round_robin.
+    pub balance: Spanned<Balance>,
+    /// Servers in file order; never empty.
+    pub servers: Vec<Server>,
+    /// Idle connections.
+    pub keepalive: KeepAlive,
+    /// Timeouts; a route may override them.
+    pub timeouts: ServerTimeouts,
+    /// Servers tried for one request, 1 = never another; default 3.
+    pub tries: u32,
+    /// Host sent to the server; default keep. A route may override it.
+    pub host: HostHeader,
+    /// Edits of requests, after those of the route.
+    pub request_headers: HeaderEdits,
+}
