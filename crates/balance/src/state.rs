@@ -1,0 +1,196 @@
+//! The live state of one endpoint, shared by all workers and carried over reloads.
+//!
+//! Invariants: `active` is exactly the number of living [`Permit`]s; it goes up only in
+//! `EndpointState::acquire` and down only when a permit drops. Rests are written under the lock of
+//! `passive`, and read without it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::ask::{Outcome, Transition};
+use crate::average::Average;
+use crate::spec::EndpointSpec;
+
+/// Counts, health and times of one endpoint. It belongs to one pool.
+///
+/// What the hot path touches comes first, so that it shares one cache line.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct EndpointState {
+    active: AtomicU32,
+    last_response_us: AtomicU32,
+    /// End of the rest, 0 when healthy. A time that has passed means that one request may try it.
+    rests_until_ms: AtomicU64,
+    average: Average,
+    selected: AtomicU64,
+    /// Failures in the present window; a copy for readers.
+    fails: AtomicU32,
+    passive: Mutex<Passive>,
+}
+
+/// The window in which failures are counted.
+#[derive(Debug, Default)]
+struct Passive {
+    fails: u32,
+    window_start_ms: u64,
+}
+
+impl EndpointState {
+    /// The state of an endpoint that has not been used.
+    pub fn new() -> Self {
+        EndpointState::default()
+    }
+
+    /// Requests that hold a permit.
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::SeqCst)
+    }
+
+    /// Permits given so far.
+    pub fn selected_total(&self) -> u64 {
+        self.selected.load(Ordering::Relaxed)
+    }
+
+    /// Decaying average of response times in microseconds; 0 before the first.
+    pub fn response_time_us(&self) -> u32 {
+        self.average.value_us()
+    }
+
+    /// The latest response time in microseconds; 0 before the first.
+    pub fn last_response_us(&self) -> u32 {
+        self.last_response_us.load(Ordering::Relaxed)
+    }
+
+    /// Failures in the present window.
+    pub fn fails(&self) -> u32 {
+        self.fails.load(Ordering::Relaxed)
+    }
+
+    /// True while it rests after failures (or while a single request tries it after a rest).
+    pub fn is_resting(&self, now_ms: u64) -> bool {
+        self.rests_until_ms() > now_ms
+    }
+
+    /// When its rest ends, in the time of `report`; 0 when it is healthy. A time that has passed
+    /// means that it is about to be tried again.
+    pub fn rests_until_ms(&self) -> u64 {
+        self.rests_until_ms.load(Ordering::Acquire)
+    }
+
+    /// Takes a response time (say, from sending the request to the head of the answer) into the
+    /// decaying average.
+    pub fn record_response(&self, response_us: u64, now_ms: u64) {
+        let sample = u32::try_from(response_us).unwrap_or(u32::MAX);
+        self.last_response_us.store(sample, Ordering::Relaxed);
+        self.average.record(sample, now_ms);
+    }
+
+    /// Takes a place, unless `max` (0 is no limit) are taken.
+    pub(crate) fn acquire(self: &Arc<Self>, max: u32) -> Option<Permit> {
+        let before = self.active.fetch_add(1, Ordering::SeqCst);
+        if max != 0 && before >= max {
+            self.active.fetch_sub(1, Ordering::SeqCst);
+            return None;
+        }
+        self.selected.fetch_add(1, Ordering::Relaxed);
+        Some(Permit {
+            state: Arc::clone(self),
+        })
+    }
+
+    /// Claims the one request that may try the endpoint once its rest is over; nobody else may
+    /// until that request was reported or `fail_timeout_ms` has passed again (as nginx does).
+    pub(crate) fn claim_trial(&self, now_ms: u64, fail_timeout_ms: u64) -> bool {
+        let until = self.rests_until_ms.load(Ordering::Acquire);
+        until != 0
+            && until <= now_ms
+            && self
+                .rests_until_ms
+                .compare_exchange(
+                    until,
+                    rest_end(now_ms, fail_timeout_ms),
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                )
+                .is_ok()
+    }
+
+    /// Counts an outcome. The way of a success of a healthy endpoint is two loads.
+    pub(crate) fn report(
+        &self,
+        spec: &EndpointSpec,
+        outcome: Outcome,
+        now_ms: u64,
+    ) -> Option<Transition> {
+        match outcome {
+            Outcome::Success => {
+                if self.rests_until_ms() == 0 {
+                    return None;
+                }
+                let mut passive = self.lock();
+                passive.fails = 0;
+                self.fails.store(0, Ordering::Relaxed);
+                let until = self.rests_until_ms.swap(0, Ordering::AcqRel);
+                (until != 0).then_some(Transition::Recovered)
+            }
+            Outcome::Failure => self.failed(spec, now_ms),
+        }
+    }
+
+    fn failed(&self, spec: &EndpointSpec, now_ms: u64) -> Option<Transition> {
+        if spec.max_fails == 0 {
+            return None;
+        }
+        let mut passive = self.lock();
+        let until = self.rests_until_ms();
+        let window_end = passive.window_start_ms.saturating_add(spec.fail_timeout_ms);
+        if until == 0 && (passive.fails == 0 || now_ms >= window_end) {
+            passive.fails = 0;
+            passive.window_start_ms = now_ms;
+        }
+        passive.fails = passive.fails.saturating_add(1);
+        self.fails.store(passive.fails, Ordering::Relaxed);
+        if until == 0 && passive.fails < spec.max_fails {
+            return None;
+        }
+        // A failure during the rest, or of the request that tried it again, starts the rest anew.
+        self.rests_until_ms
+            .store(rest_end(now_ms, spec.fail_timeout_ms), Ordering::Release);
+        (until == 0).then_some(Transition::Rested)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Passive> {
+        // Nothing panics under the lock, and the counts stay usable if it did.
+        self.passive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release(&self) {
+        let before = self.active.fetch_sub(1, Ordering::SeqCst);
+        debug_assert!(before > 0, "a permit was dropped that nobody took");
+    }
+}
+
+/// End of a rest that begins now; never 0, which means healthy.
+fn rest_end(now_ms: u64, fail_timeout_ms: u64) -> u64 {
+    now_ms.saturating_add(fail_timeout_ms).max(1)
+}
+
+/// A place taken at an endpoint; dropping it gives the place back.
+#[derive(Debug)]
+#[must_use = "dropping the permit ends the request's place at the server"]
+pub struct Permit {
+    state: Arc<EndpointState>,
+}
+
+impl Permit {
+    /// The endpoint's state.
+    pub fn state(&self) -> &EndpointState {
+        &self.state
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.state.release();
+    }
+}
