@@ -1,0 +1,83 @@
+//! Finding the binary under test.
+//!
+//! `EVENKEEL_BIN` names it. Without that it is built once per test process with the profile and the target folder of the test itself.
+//! The build asks for the end-to-end test beside the binary and for the whole workspace's features, because that
+//! is what `cargo test --workspace` has just built: every dependency is fresh and only the binary is linked.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The binary under test; built on the first call when `EVENKEEL_BIN` does not name one.
+pub fn evenkeel() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| match std::env::var_os("EVENKEEL_BIN") {
+        Some(path) => {
+            let path = PathBuf::from(path);
+            assert!(
+                path.is_file(),
+                "EVENKEEL_BIN names {}, which is no file",
+                path.display()
+            );
+            path
+        }
+        None => build(),
+    })
+}
+
+/// The root folder of the repository.
+pub fn repository() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        here.ancestors()
+            .nth(2)
+            .expect("this crate lies two folders below the root")
+            .to_owned()
+    })
+}
+
+/// A test binary is `<target>/<profile folder>/deps/<name>-<hash>`.
+fn build() -> PathBuf {
+    let test = std::env::current_exe().expect("the system knows our path");
+    let profile_dir = test
+        .ancestors()
+        .nth(2)
+        .expect("a test lies in <target>/<profile>/deps");
+    let target_dir = profile_dir
+        .parent()
+        .expect("a profile folder lies in the target folder");
+    let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(repository())
+        .args([
+            "build",
+            "--workspace",
+            "--bin",
+            "evenkeel",
+            "--test",
+            "e2e",
+            "--profile",
+            profile,
+        ])
+        .arg("--target-dir")
+        .arg(target_dir)
+        .output()
+        .expect("cargo can be started; set EVENKEEL_BIN where there is none");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "the binary does not build; cargo said:\n{said}"
+    );
+    let path = profile_dir.join("evenkeel");
+    assert!(
+        path.is_file(),
+        "cargo built no {}; it said:\n{said}",
+        path.display()
+    );
+    path
+}

@@ -1,0 +1,277 @@
+//! A raw connection: any bytes out, strictly read answers in, every wait with a deadline.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::client::Answer;
+use crate::strict::{BodyDecoder, Fault, Mode, ResponseHead, Step, take_response_head};
+use crate::wait::SOON;
+
+/// How reading to the end ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The peer closed in order.
+    Closed,
+    /// The peer reset the connection.
+    Reset,
+    /// The deadline passed with the connection open.
+    Deadline,
+}
+
+/// Why there is no whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// The connection ended, or nothing came in time, before the first byte.
+    Nothing(End),
+    /// It ended, or stalled, inside an answer; the head when that was there, and the bytes of body so far.
+    Cut(End, Option<Box<ResponseHead>>, u64),
+    /// The bytes are no answer.
+    Malformed(Fault),
+}
+
+/// A connection to the proxy, or to anything.
+#[derive(Debug)]
+pub struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    deadline: Duration,
+}
+
+impl Wire {
+    /// Connects.
+    #[track_caller]
+    pub fn connect(address: SocketAddr) -> Wire {
+        Wire::try_connect(address).unwrap_or_else(|fault| panic!("connect to {address}: {fault}"))
+    }
+
+    /// Connects, or says why not.
+    pub fn try_connect(address: SocketAddr) -> std::io::Result<Wire> {
+        Ok(Wire::over(TcpStream::connect_timeout(&address, SOON)?))
+    }
+
+    /// Takes a connection that is there.
+    pub fn over(stream: TcpStream) -> Wire {
+        let _slower = stream.set_nodelay(true);
+        Wire {
+            stream,
+            buffer: Vec::new(),
+            deadline: SOON,
+        }
+    }
+
+    /// Another deadline for each wait.
+    pub fn with_deadline(mut self, deadline: Duration) -> Wire {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Our own address.
+    pub fn local(&self) -> SocketAddr {
+        self.stream
+            .local_addr()
+            .expect("a connected socket has an address")
+    }
+
+    /// Sends all of it.
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Wire {
+        self.try_send(bytes).expect("the peer takes our bytes");
+        self
+    }
+
+    /// Sends all of it, or says why not.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.set_write_timeout(Some(self.deadline))?;
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Sends byte by byte, with a pause after each.
+    pub fn drip(&mut self, bytes: impl AsRef<[u8]>, pause: Duration) -> &mut Wire {
+        for byte in bytes.as_ref() {
+            if self.try_send([*byte]).is_err() {
+                break; // refused midway; the answer tells
+            }
+            std::thread::sleep(pause);
+        }
+        self
+    }
+
+    /// Tells the peer that nothing more will be sent; answers can still be read.
+    pub fn finish_sending(&mut self) -> &mut Wire {
+        let _gone = self.stream.shutdown(Shutdown::Write);
+        self
+    }
+
+    /// Closes with a reset instead of in order.
+    pub fn reset(self) {
+        let _gone = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Limits what the system takes in for us, so that a peer feels that we read slowly.
+    pub fn with_small_window(self) -> Wire {
+        let _kept = socket2::SockRef::from(&self.stream).set_recv_buffer_size(4096);
+        self
+    }
+
+    /// The answer to a request that is not HEAD.
+    #[track_caller]
+    pub fn answer(&mut self) -> Answer {
+        self.answer_to("GET")
+    }
+
+    /// The answer to a request with this method.
+    #[track_caller]
+    pub fn answer_to(&mut self, method: &str) -> Answer {
+        self.try_answer(method)
+            .unwrap_or_else(|lost| panic!("no answer to {method}: {lost:?}"))
+    }
+
+    /// Sends, then reads the answer to a request that is not HEAD.
+    #[track_caller]
+    pub fn ask(&mut self, bytes: impl AsRef<[u8]>) -> Answer {
+        self.send(bytes);
+        self.answer()
+    }
+
+    /// The answer to a request with this method, or why there is none.
+    pub fn try_answer(&mut self, method: &str) -> Result<Answer, Lost> {
+        let mut body = Vec::new();
+        let mut answer = self.answer_into(method, &mut |data| body.extend_from_slice(data))?;
+        answer.body = body;
+        Ok(answer)
+    }
+
+    /// As [`Wire::try_answer`], with the body given away piece by piece.
+    pub fn answer_into(
+        &mut self,
+        method: &str,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<Answer, Lost> {
+        let mut interim = Vec::new();
+        let head = loop {
+            let head = self.head(method)?;
+            match head.status {
+                101 => break head,
+                100..200 => interim.push(head),
+                _ => break head,
+            }
+        };
+        let mut decoder = BodyDecoder::new(head.framing, Mode::FromClient);
+        let mut body_len = 0;
+        let mut counted = |data: &[u8]| {
+            body_len += data.len() as u64;
+            sink(data);
+        };
+        loop {
+            let used = decoder
+                .feed(&self.buffer, &mut counted)
+                .map_err(Lost::Malformed)?;
+            self.buffer.drain(..used);
+            if decoder.is_done() {
+                break;
+            }
+            match self.fill() {
+                Ok(()) => {}
+                Err(End::Closed) if decoder.may_end_here() => break,
+                Err(end) => return Err(Lost::Cut(end, Some(Box::new(head)), body_len)),
+            }
+        }
+        let trailers = decoder.into_trailers();
+        Ok(Answer {
+            head,
+            body: Vec::new(),
+            body_len,
+            trailers,
+            interim,
+        })
+    }
+
+    /// The next head, interim or final; its body stays unread.
+    pub fn head(&mut self, method: &str) -> Result<ResponseHead, Lost> {
+        loop {
+            match take_response_head(&self.buffer, method).map_err(Lost::Malformed)? {
+                Step::Done(head, used) => {
+                    self.buffer.drain(..used);
+                    return Ok(head);
+                }
+                Step::NeedMore => self.fill().map_err(|end| match self.buffer.is_empty() {
+                    true => Lost::Nothing(end),
+                    false => Lost::Cut(end, None, 0),
+                })?,
+            }
+        }
+    }
+
+    /// Reads exactly so many bytes, without any meaning.
+    #[track_caller]
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        while self.buffer.len() < len {
+            if let Err(end) = self.fill() {
+                panic!("{end:?} after {} of {len} bytes", self.buffer.len());
+            }
+        }
+        self.buffer.drain(..len).collect()
+    }
+
+    /// Reads until the connection ends or the deadline passes.
+    pub fn rest(&mut self) -> (Vec<u8>, End) {
+        let end = Instant::now() + self.deadline;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.fill_within(left) {
+                Ok(()) => {}
+                Err(end) => return (std::mem::take(&mut self.buffer), end),
+            }
+        }
+    }
+
+    /// Fails unless the connection ends now with nothing more on it.
+    #[track_caller]
+    pub fn expect_close(&mut self) {
+        let (rest, end) = self.rest();
+        let text = String::from_utf8_lossy(&rest);
+        assert!(
+            rest.is_empty() && end != End::Deadline,
+            "{end:?}, and on the connection: {text:?}"
+        );
+    }
+
+    /// True when nothing comes, and nothing ends, for so long.
+    pub fn is_silent(&mut self, time: Duration) -> bool {
+        self.buffer.is_empty() && self.fill_within(time) == Err(End::Deadline)
+    }
+
+    fn fill(&mut self) -> Result<(), End> {
+        self.fill_within(self.deadline)
+    }
+
+    fn fill_within(&mut self, limit: Duration) -> Result<(), End> {
+        if limit.is_zero() {
+            return Err(End::Deadline);
+        }
+        let _kept = self.stream.set_read_timeout(Some(limit));
+        let mut piece = [0; 64 * 1024];
+        loop {
+            return match self.stream.read(&mut piece) {
+                Ok(0) => Err(End::Closed),
+                Ok(len) => {
+                    self.buffer.extend_from_slice(&piece[..len]);
+                    Ok(())
+                }
+                Err(fault) if fault.kind() == ErrorKind::Interrupted => continue,
+                Err(fault)
+                    if matches!(fault.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    Err(End::Deadline)
+                }
+                Err(_) => Err(End::Reset),
+            };
+        }
+    }
+}
