@@ -13,8 +13,10 @@
 //! does), know the configuration (the control crate hands names and destinations over).
 #![forbid(unsafe_code)]
 
+pub mod log;
 pub mod metrics;
 
+pub use log::{AccessLog, LogBuffer, LogLimits, LogSpec, LogWriter};
 pub use metrics::{
     ErrorKind, InFlight, ListenerMetrics, Names, PoolMetrics, PoolNames, Registry, RejectReason,
     RouteMetrics, ServerMetrics, StatusClass, WorkerMetrics,
