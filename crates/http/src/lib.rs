@@ -9,6 +9,7 @@
 //! [`NormalRequest::read`]. For an answer: [`ResponseHead::parse`], [`frame_response`].
 #![forbid(unsafe_code)]
 
+mod authority;
 mod chunked;
 mod diagnose;
 mod fault;
@@ -19,6 +20,7 @@ mod header;
 mod method;
 pub mod negotiate;
 mod normalise;
+mod path;
 mod request;
 mod response;
 mod scan;
