@@ -88,12 +88,13 @@ impl Compiler {
             Matcher::Host(pattern) => host(pattern),
             Matcher::Path(pattern) => self.path(pattern),
             Matcher::Method(methods) => self.methods(methods),
-            Matcher::Header { name, test } => header_name(name)
-                .and_then(|()| self.value(Source::Header, name.to_ascii_lowercase(), test)),
-            Matcher::Cookie { name, test } => {
-                cookie_name(name).and_then(|()| self.value(Source::Cookie, name.clone(), test))
+            Matcher::Header { name, test } => {
+                header_name(name).and_then(|()| self.value(Source::Header, name, test))
             }
-            Matcher::Query { name, test } => self.value(Source::Query, name.clone(), test),
+            Matcher::Cookie { name, test } => {
+                cookie_name(name).and_then(|()| self.value(Source::Cookie, name, test))
+            }
+            Matcher::Query { name, test } => self.value(Source::Query, name, test),
             Matcher::Client(networks) => self
                 .filled(networks.len(), "the list of networks")
                 .map(|()| Condition::Client(Networks::new(networks))),
@@ -162,6 +163,8 @@ impl Compiler {
                 let glob = Glob::new(source)?;
                 Ok(if glob.is_literal() {
                     Condition::PathExact(glob.literal)
+                } else if glob.is_prefix() {
+                    Condition::PathPrefix(glob.literal)
                 } else {
                     Condition::PathGlob(Box::new(glob))
                 })
@@ -203,12 +206,7 @@ impl Compiler {
         Ok(Condition::Method(compiled.into_boxed_slice()))
     }
 
-    fn value(
-        &mut self,
-        source: Source,
-        name: String,
-        test: &ValueTest,
-    ) -> Result<Condition, String> {
+    fn value(&mut self, source: Source, name: &str, test: &ValueTest) -> Result<Condition, String> {
         if name.is_empty() {
             return Err("the name is empty".to_owned());
         }
@@ -222,11 +220,19 @@ impl Compiler {
             ValueTest::Regex(source) => Test::Pattern(self.pattern(source, false)?),
             ValueTest::RegexStart(source) => Test::Pattern(self.pattern(source, true)?),
         };
+        let compared = match source {
+            Source::Header => name.to_ascii_lowercase(),
+            Source::Cookie | Source::Query => name.to_owned(),
+        };
         let field = Field {
             source,
-            name: name.into_bytes().into_boxed_slice(),
+            name: compared.into_bytes().into_boxed_slice(),
         };
-        Ok(Condition::Value { field, test })
+        Ok(Condition::Value {
+            field,
+            test,
+            shown: name.into(),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::value::{Field, Test};
 use crate::view::RequestView;
 
 /// A compiled matcher. At most [`MATCHER_DEPTH_MAX`](crate::MATCHER_DEPTH_MAX) levels deep.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Condition {
     Always,
     All(Box<[Condition]>),
@@ -28,6 +28,8 @@ pub(crate) enum Condition {
     Value {
         field: Field,
         test: Test,
+        /// The name as the user wrote it, for messages.
+        shown: Box<str>,
     },
     Client(Networks),
     Scheme(Box<str>),
@@ -50,7 +52,7 @@ impl Condition {
             Self::PathGlob(glob) => glob.is_match(view.path),
             Self::PathPattern(pattern) => pattern.is_match(view.path),
             Self::Method(methods) => methods.iter().any(|method| view.method == &**method),
-            Self::Value { field, test } => field.holds(test, view),
+            Self::Value { field, test, .. } => field.holds(test, view),
             Self::Client(networks) => networks.contains(view.client),
             Self::Scheme(scheme) => view.scheme == &**scheme,
         }

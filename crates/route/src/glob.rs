@@ -92,6 +92,11 @@ impl Glob {
         self.end == 1
     }
 
+    /// The pattern is a literal and a last `**`: it is a plain prefix.
+    pub(crate) fn is_prefix(&self) -> bool {
+        self.end == 2 && self.deep == 1
+    }
+
     pub(crate) fn is_match(&self, path: &[u8]) -> bool {
         let Some(rest) = path.strip_prefix(&*self.literal) else {
             return false;

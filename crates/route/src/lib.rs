@@ -15,17 +15,25 @@
 //! It does not normalise requests, choose servers or know the configuration's syntax.
 #![forbid(unsafe_code)]
 
+mod build;
 mod compile;
 mod condition;
+mod explain;
 mod fault;
 mod glob;
+mod index;
+mod keys;
 mod networks;
 mod normal;
 mod pattern;
 mod router;
+mod shadow;
 mod spec;
 mod value;
 mod view;
+
+#[cfg(test)]
+mod tests;
 
 pub use compile::{LIST_LEN_MAX, MATCHER_DEPTH_MAX, ROUTES_MAX};
 pub use fault::{PathInMatcher, RouteFault, Step};

@@ -1,14 +1,18 @@
 //! Sets of client networks, kept as sorted, merged address ranges.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+/// Networks named in a message before the rest is left out.
+const SHOWN_MAX: usize = 4;
+
 /// A set of networks. A look-up is two comparisons per halving, whatever the number of networks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Networks {
     v4: Box<[(u32, u32)]>,
     v6: Box<[(u128, u128)]>,
+    shown: Box<str>,
 }
 
 impl Networks {
@@ -32,6 +36,7 @@ impl Networks {
         Self {
             v4: merge(v4),
             v6: merge(v6),
+            shown: show(networks),
         }
     }
 
@@ -49,37 +54,24 @@ impl Networks {
             && other.v6.iter().all(|range| covered(&self.v6, *range))
     }
 
-    /// The ranges, for messages: at most `max` of them.
-    pub(crate) fn describe(&self, max: usize) -> String {
-        let v4 = self.v4.iter().map(|&(first, last)| {
-            (
-                IpAddr::V4(Ipv4Addr::from_bits(first)),
-                IpAddr::V4(Ipv4Addr::from_bits(last)),
-            )
-        });
-        let v6 = self.v6.iter().map(|&(first, last)| {
-            (
-                IpAddr::V6(Ipv6Addr::from_bits(first)),
-                IpAddr::V6(Ipv6Addr::from_bits(last)),
-            )
-        });
-        let mut text = String::new();
-        for (at, (first, last)) in v4.chain(v6).enumerate() {
-            if at == max {
-                text.push_str(", and others");
-                break;
-            }
-            if at > 0 {
-                text.push_str(", ");
-            }
-            if first == last {
-                text.push_str(&first.to_string());
-            } else {
-                text.push_str(&format!("{first} to {last}"));
-            }
-        }
-        text
+    /// The networks as the user wrote them, for messages: the first few.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
     }
+}
+
+fn show(networks: &[IpNet]) -> Box<str> {
+    let named: Vec<String> = networks
+        .iter()
+        .take(SHOWN_MAX)
+        .map(IpNet::to_string)
+        .collect();
+    let more = if networks.len() > SHOWN_MAX {
+        ", ..."
+    } else {
+        ""
+    };
+    (named.join(", ") + more).into_boxed_str()
 }
 
 /// Sorts ranges and joins those that overlap.

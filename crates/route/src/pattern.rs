@@ -141,7 +141,10 @@ mod tests {
     fn literal_beginnings() {
         assert_eq!(begins("^/api/.*", false), ["/api/"]);
         assert_eq!(begins("/api/v[12]/x", true), ["/api/v1/x", "/api/v2/x"]);
-        assert_eq!(begins("^/(static|images?)/", false), ["/image/", "/images/", "/static/"]);
+        assert_eq!(
+            begins("^/(static|images?)/", false),
+            ["/image/", "/images/", "/static/"]
+        );
         assert_eq!(begins("/api/", false), [""]);
         assert_eq!(begins("^/api|^/static", false), ["/api", "/static"]);
         assert_eq!(begins("^/api|/static", false), [""]);

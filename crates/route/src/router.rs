@@ -1,8 +1,12 @@
 //! The router: compiled routes in file order.
 
+use crate::build::build;
 use crate::compile::compile_routes;
 use crate::condition::Condition;
+use crate::explain::{failure, success};
 use crate::fault::RouteFault;
+use crate::index::Index;
+use crate::shadow::unreachable;
 use crate::spec::RouteSpec;
 use crate::view::RequestView;
 
@@ -10,6 +14,7 @@ use crate::view::RequestView;
 #[derive(Debug)]
 pub struct Router {
     routes: Vec<Compiled>,
+    index: Index,
 }
 
 #[derive(Debug)]
@@ -44,9 +49,9 @@ impl Router {
     /// # Errors
     /// Every fault of every route, in order.
     pub fn compile(routes: Vec<RouteSpec>) -> Result<Self, Vec<RouteFault>> {
-        Ok(Self {
-            routes: compile_routes(routes)?,
-        })
+        let routes = compile_routes(routes)?;
+        let index = build(&routes);
+        Ok(Self { routes, index })
     }
 
     /// Number of routes.
@@ -66,7 +71,7 @@ impl Router {
 
     /// Position of the first route, in file order, that matches.
     pub fn find(&self, view: &RequestView<'_>) -> Option<usize> {
-        self.find_linear(view)
+        self.index.find(&self.routes, view)
     }
 
     /// As [`find`](Self::find), by trying each route: the meaning of `find`, kept for tests and comparison.
@@ -82,10 +87,11 @@ impl Router {
         let mut trials = Vec::new();
         for (route, compiled) in self.routes.iter().enumerate().take(max) {
             let matched = compiled.condition.holds(view);
+            let say = if matched { success } else { failure };
             trials.push(Trial {
                 route,
                 matched,
-                why: String::new(),
+                why: say(&compiled.condition, view),
             });
             if matched {
                 break;
@@ -97,6 +103,6 @@ impl Router {
     /// Routes that can never be reached because an earlier one takes all their requests. Only sure cases: a route that is
     /// not listed may still be out of reach.
     pub fn unreachable(&self) -> Vec<Shadowed> {
-        Vec::new()
+        unreachable(&self.routes, &self.index)
     }
 }
