@@ -1,0 +1,357 @@
+//! Scenarios against other proxies: the proxies in turn, round after round, and the table of ratios.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::bed::{self, Origins};
+use crate::cores::Cores;
+use crate::job::{LoadJob, LoadResult};
+use crate::origin::OriginCounts;
+use crate::process::check_interrupt;
+use crate::proxy::{Programs, ProxyKind, Running, Setup};
+use crate::ratio::{Spread, lowest_median, pairwise};
+use crate::scenario::Scenario;
+use crate::table::Table;
+
+/// Origins in the pool of every scenario.
+const ORIGINS: usize = 3;
+/// Below this share of its core the proxy was waiting for the load.
+const BUSY_MIN: f64 = 0.85;
+
+/// How long and with whom.
+#[derive(Debug)]
+pub struct Plan {
+    /// Proxies, in turn.
+    pub proxies: Vec<ProxyKind>,
+    /// Rounds.
+    pub rounds: usize,
+    /// Seconds measured in a round.
+    pub seconds: f64,
+    /// Seconds of warm-up before each measurement.
+    pub warm_up: f64,
+    /// Programs to run.
+    pub programs: Programs,
+}
+
+/// One measurement; void when `void` says why.
+#[derive(Debug, Serialize)]
+pub struct Round {
+    /// What was measured.
+    pub result: LoadResult,
+    /// CPU time of the proxy per request, microseconds.
+    pub cpu_us: Option<f64>,
+    /// Why it counts for nothing.
+    pub void: Option<String>,
+}
+
+impl Round {
+    fn new(result: LoadResult, unequal: Option<String>) -> Round {
+        let void = result.void().or(unequal);
+        let cpu_us = void.is_none().then(|| result.cpu_us());
+        Round {
+            result,
+            cpu_us,
+            void,
+        }
+    }
+}
+
+/// All rounds of one proxy in one scenario.
+#[derive(Debug, Serialize)]
+pub struct ProxyRow {
+    /// Which proxy.
+    pub proxy: ProxyKind,
+    /// Its rounds.
+    pub rounds: Vec<Round>,
+    /// CPU per request, microseconds.
+    pub cpu_us: Option<Spread>,
+    /// Requests per second.
+    pub rate: Option<Spread>,
+    /// Median latency, microseconds.
+    pub p50_us: Option<Spread>,
+    /// 99th percentile, microseconds.
+    pub p99_us: Option<Spread>,
+    /// Share of the measured time on a CPU.
+    pub busy: Option<Spread>,
+    /// CPU per request over the best peer's in the same round, round by round.
+    pub ratios: Vec<Option<f64>>,
+    /// Their median and range.
+    pub ratio: Option<Spread>,
+}
+
+/// One scenario.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Its name.
+    pub scenario: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// The peer with the lowest median CPU per request.
+    pub best_peer: Option<ProxyKind>,
+    /// Largest ratio that we want to reach.
+    pub goal: f64,
+    /// Proxies.
+    pub rows: Vec<ProxyRow>,
+    /// Proxies that did not start or do other work than asked for, and why.
+    pub failures: BTreeMap<String, String>,
+}
+
+impl Report {
+    /// Any proxy failed or any round is void.
+    pub fn is_flawed(&self) -> bool {
+        let is_void = |row: &ProxyRow| row.rounds.iter().any(|round| round.void.is_some());
+        !self.failures.is_empty() || self.rows.iter().any(is_void)
+    }
+}
+
+/// Runs one scenario.
+pub fn run(scenario: &Scenario, plan: &Plan, cores: &Cores) -> Result<Report> {
+    let mut origins = Origins::start(ORIGINS, cores)?;
+    let mut setup = Setup::plain(&origins.addresses);
+    setup.features = scenario.features;
+    let mut failures = BTreeMap::new();
+    let mut field: Vec<(Running, Vec<Round>)> = Vec::new();
+    for kind in &plan.proxies {
+        match enter(*kind, plan, &setup, scenario, cores) {
+            Ok(running) => field.push((running, Vec::new())),
+            Err(error) => {
+                check_interrupt()?;
+                failures.insert(kind.name().to_string(), format!("{error:#}"));
+            }
+        }
+    }
+    for _ in 0..plan.rounds {
+        for (running, rounds) in &mut field {
+            check_interrupt()?;
+            let job = job(scenario, plan, &setup, running);
+            let before = origins.counts()?;
+            let result = bed::run_load(&job, cores)?;
+            let after: OriginCounts = origins.counts()?;
+            rounds.push(Round::new(result, bed::unequal_work(&before, &after, &job)));
+        }
+    }
+    let series = field
+        .into_iter()
+        .map(|(running, rounds)| (running.kind, rounds))
+        .collect();
+    Ok(assess(scenario, series, failures))
+}
+
+fn enter(
+    kind: ProxyKind,
+    plan: &Plan,
+    setup: &Setup,
+    scenario: &Scenario,
+    cores: &Cores,
+) -> Result<Running> {
+    let running = Running::start(kind, &plan.programs, setup, &cores.proxy)?;
+    bed::check_same_work(&running, setup, scenario.document)?;
+    Ok(running)
+}
+
+fn job(scenario: &Scenario, plan: &Plan, setup: &Setup, running: &Running) -> LoadJob {
+    LoadJob {
+        target: running.address,
+        active: scenario.connections,
+        idle: 0,
+        paths: bed::paths(setup, scenario.document),
+        host: "bench.example".into(),
+        body_bytes: scenario.document.bytes(),
+        reconnect: scenario.reconnect,
+        client_addresses: 0,
+        warm_up_ms: (plan.warm_up * 1000.0) as u64,
+        measure_ms: (plan.seconds * 1000.0) as u64,
+        proxy_pid: running.pid(),
+    }
+}
+
+fn assess(
+    scenario: &Scenario,
+    series: Vec<(ProxyKind, Vec<Round>)>,
+    failures: BTreeMap<String, String>,
+) -> Report {
+    let cpu_of = |rounds: &[Round]| rounds.iter().map(|round| round.cpu_us).collect::<Vec<_>>();
+    let peers: Vec<(ProxyKind, Vec<Option<f64>>)> = series
+        .iter()
+        .filter(|(kind, _)| *kind != ProxyKind::Evenkeel)
+        .map(|(kind, rounds)| (*kind, cpu_of(rounds)))
+        .collect();
+    let costs: Vec<_> = peers.iter().map(|(_, cpu)| cpu.clone()).collect();
+    let best = lowest_median(&costs).map(|index| &peers[index]);
+    let row = |(proxy, rounds): (ProxyKind, Vec<Round>)| {
+        let ratios = best.map_or(vec![], |(_, theirs)| pairwise(&cpu_of(&rounds), theirs));
+        let good = || {
+            rounds
+                .iter()
+                .filter(|round| round.void.is_none())
+                .map(|round| &round.result)
+        };
+        ProxyRow {
+            proxy,
+            cpu_us: Spread::of(good().map(LoadResult::cpu_us)),
+            rate: Spread::of(good().map(LoadResult::rate)),
+            p50_us: Spread::of(good().map(|result| result.p50_us)),
+            p99_us: Spread::of(good().map(|result| result.p99_us)),
+            busy: Spread::of(good().map(LoadResult::busy)),
+            ratio: Spread::of(ratios.iter().copied().flatten()),
+            ratios,
+            rounds,
+        }
+    };
+    let best_peer = best.map(|(kind, _)| *kind);
+    let rows = series.into_iter().map(row).collect();
+    let Scenario {
+        name, about, goal, ..
+    } = *scenario;
+    Report {
+        scenario: name,
+        about,
+        best_peer,
+        goal,
+        rows,
+        failures,
+    }
+}
+
+fn number(spread: Option<Spread>, digits: usize) -> String {
+    spread.map_or("-".into(), |s| format!("{:.digits$}", s.median))
+}
+
+fn range(spread: Option<Spread>, digits: usize) -> String {
+    spread.map_or("-".into(), |s| {
+        format!("{:.digits$}..{:.digits$}", s.min, s.max)
+    })
+}
+
+/// The report as text.
+pub fn render(report: &Report, reference_us: &str) -> String {
+    let best = report.best_peer.map_or("best peer", ProxyKind::name);
+    let head = [
+        "proxy",
+        "CPU us/req",
+        "range",
+        "req/s",
+        "p50 us",
+        "p99 us",
+        "busy",
+    ];
+    let tail = [
+        format!("ratio to {best}"),
+        "range".into(),
+        "by round".into(),
+    ];
+    let mut table = Table::new(head.map(String::from).into_iter().chain(tail));
+    for row in &report.rows {
+        let each = |ratio: &Option<f64>| ratio.map_or("void".into(), |r| format!("{r:.3}"));
+        table.row([
+            row.proxy.name().to_string(),
+            number(row.cpu_us, 2),
+            range(row.cpu_us, 2),
+            number(row.rate, 0),
+            number(row.p50_us, 0),
+            number(row.p99_us, 0),
+            row.busy
+                .map_or("-".into(), |busy| format!("{:.0} %", busy.median * 100.0)),
+            number(row.ratio, 3),
+            range(row.ratio, 3),
+            row.ratios.iter().map(each).collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    let mut text = format!("{}: {}\n{}", report.scenario, report.about, table.render());
+    for line in remarks(report, reference_us) {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text
+}
+
+fn remarks(report: &Report, reference_us: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let goal = report.goal;
+    let ours = report
+        .rows
+        .iter()
+        .find(|row| row.proxy == ProxyKind::Evenkeel);
+    lines.push(match ours.and_then(|row| row.ratio) {
+        Some(ratio) if ratio.median <= goal => format!("goal {goal:.2}: reached"),
+        Some(ratio) => format!("goal {goal:.2}: missed by {:.3}", ratio.median - goal),
+        None => format!("goal {goal:.2}: not measured"),
+    });
+    lines.push(format!(
+        "reference nginx / HAProxy / Envoy, us: {reference_us}"
+    ));
+    for row in &report.rows {
+        let name = row.proxy.name();
+        for (index, round) in row.rounds.iter().enumerate() {
+            if let Some(why) = &round.void {
+                lines.push(format!("VOID {name} round {}: {why}", index + 1));
+            }
+        }
+        if let Some(busy) = row.busy.filter(|busy| busy.median < BUSY_MIN) {
+            let share = busy.median * 100.0;
+            lines.push(format!(
+                "{name} used {share:.0} % of its core: the load was the limit"
+            ));
+        }
+    }
+    for (name, why) in &report.failures {
+        lines.push(format!("NOT RUN {name}: {why}"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::SCENARIOS;
+
+    fn round(cpu_us: f64) -> Round {
+        let result = LoadResult {
+            requests: 1_000_000,
+            seconds: 1.0,
+            cpu_seconds: cpu_us,
+            ..LoadResult::default()
+        };
+        Round::new(result, None)
+    }
+
+    #[test]
+    fn ratios_are_to_the_best_peer_and_void_rounds_are_said() {
+        let failed = Round::new(
+            LoadResult {
+                errors: 3,
+                ..LoadResult::default()
+            },
+            None,
+        );
+        let series = vec![
+            (
+                ProxyKind::Nginx,
+                vec![round(10.0), round(12.0), round(11.0)],
+            ),
+            (
+                ProxyKind::Haproxy,
+                vec![round(20.0), round(24.0), round(22.0)],
+            ),
+            (ProxyKind::Evenkeel, vec![round(8.0), failed, round(8.8)]),
+        ];
+        let report = assess(&SCENARIOS[0], series, BTreeMap::new());
+        assert_eq!(report.best_peer, Some(ProxyKind::Nginx));
+        let ours = &report.rows[2];
+        assert!(ours.ratios[1].is_none());
+        assert!((ours.ratio.unwrap().median - 0.8).abs() < 1e-9);
+        assert!((report.rows[1].ratio.unwrap().median - 2.0).abs() < 1e-9);
+        assert!(report.is_flawed());
+        let text = render(&report, "x");
+        assert!(text.contains("VOID evenkeel round 2: 3 errors"), "{text}");
+        assert!(text.contains("goal 0.88: reached"), "{text}");
+    }
+
+    #[test]
+    fn ours_is_never_its_own_peer() {
+        let series = vec![(ProxyKind::Evenkeel, vec![round(8.0)])];
+        let report = assess(&SCENARIOS[0], series, BTreeMap::new());
+        assert_eq!((report.best_peer, report.rows[0].ratio), (None, None));
+    }
+}

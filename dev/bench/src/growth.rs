@@ -1,0 +1,482 @@
+//! Growth curves: what a request costs as routes, servers, connections and workers become more.
+//!
+//! The points of a curve take turns within a round, as proxies do in a comparison, and each is compared with the first
+//! point of its own round, so that a drift of the machine cancels out. A point gets a fresh proxy each time.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::bed::{self, Origins};
+use crate::compare::Plan;
+use crate::cores::Cores;
+use crate::document::Document;
+use crate::job::{LoadJob, LoadResult};
+use crate::process::{check_interrupt, raise_file_limit};
+use crate::proxy::{ProxyKind, Running, Setup};
+use crate::ratio::{Spread, pairwise};
+use crate::table::Table;
+
+const ROUTES: [usize; 5] = [1, 10, 100, 1_000, 10_000];
+const SERVERS: [usize; 4] = [1, 10, 100, 1_000];
+const CONNECTIONS: [usize; 5] = [64, 256, 1_000, 4_000, 10_000];
+const WORKERS: [usize; 2] = [1, 2];
+/// Active connections where another number grows.
+const ACTIVE: usize = 64;
+/// Descriptors of a process for other things than connections.
+const SPARE_FILES: u64 = 512;
+/// Different paths for hashes, and different client addresses.
+const KEYS: usize = 1024;
+const CLIENT_ADDRESSES: u8 = 64;
+
+/// What grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Curve {
+    /// Routes, 1 to 10,000.
+    Routes,
+    /// Servers in the pool, 1 to 1,000, for each algorithm.
+    Servers,
+    /// Open connections, 64 to 10,000, of which 64 are active.
+    Idle,
+    /// Open connections, 64 to 10,000, all active.
+    Active,
+    /// Workers, 1 and 2.
+    Workers,
+}
+
+/// An algorithm of evenkeel and how to ask for it.
+struct Algorithm {
+    name: &'static str,
+    balance: fn() -> Value,
+    weighted: bool,
+}
+
+const fn algorithm(name: &'static str, balance: fn() -> Value) -> Algorithm {
+    Algorithm {
+        name,
+        balance,
+        weighted: false,
+    }
+}
+
+const ALGORITHMS: &[Algorithm] = &[
+    algorithm("round_robin", || json!("round_robin")),
+    Algorithm {
+        weighted: true,
+        ..algorithm("weighted", || json!("weighted"))
+    },
+    Algorithm {
+        weighted: true,
+        ..algorithm(
+            "weighted_burst",
+            || json!({ "algorithm": "weighted", "burst": true }),
+        )
+    },
+    algorithm("random", || json!("random")),
+    Algorithm {
+        weighted: true,
+        ..algorithm("weighted_random", || json!("weighted_random"))
+    },
+    algorithm("least_conn", || json!("least_conn")),
+    algorithm(
+        "least_conn_rotate",
+        || json!({ "algorithm": "least_conn", "tie": "rotate" }),
+    ),
+    algorithm("least_time", || json!("least_time")),
+    algorithm("power_of_two", || json!("power_of_two")),
+    algorithm("ip_hash", || json!("ip_hash")),
+    algorithm(
+        "ip_hash_modulo",
+        || json!({ "algorithm": "ip_hash", "mode": "modulo" }),
+    ),
+    algorithm(
+        "hash_ring",
+        || json!({ "algorithm": "hash", "key": "path", "scheme": "ring" }),
+    ),
+    algorithm(
+        "hash_rendezvous",
+        || json!({ "algorithm": "hash", "key": "path", "scheme": "rendezvous" }),
+    ),
+    algorithm(
+        "hash_maglev",
+        || json!({ "algorithm": "hash", "key": "path", "scheme": "maglev" }),
+    ),
+    algorithm(
+        "hash_bounded",
+        || json!({ "algorithm": "hash", "key": "path", "scheme": "ring", "bounded_load": 1.25 }),
+    ),
+];
+
+/// Names of the algorithms that have a curve.
+pub fn algorithm_names() -> Vec<&'static str> {
+    ALGORITHMS.iter().map(|algorithm| algorithm.name).collect()
+}
+
+/// One size on a curve.
+#[derive(Debug, Clone)]
+struct Point {
+    size: usize,
+    active: usize,
+    idle: usize,
+    servers: usize,
+    workers: usize,
+    routes: usize,
+    balance: Option<Value>,
+    weighted: bool,
+}
+
+impl Point {
+    fn plain(size: usize) -> Point {
+        Point {
+            size,
+            active: ACTIVE,
+            idle: 0,
+            servers: 3,
+            workers: 1,
+            routes: 0,
+            balance: None,
+            weighted: false,
+        }
+    }
+
+    fn setup(&self, origins: &Origins) -> Setup {
+        let mut setup = Setup::plain(&origins.addresses[..self.servers]);
+        setup.workers = self.workers;
+        setup.features.routes = self.routes;
+        setup.balance.clone_from(&self.balance);
+        setup.weighted = self.weighted;
+        setup.connections_max = (self.active + self.idle + 64).max(1024);
+        setup.pool_idle_max = (self.active + 64).max(self.servers * 4).max(1024);
+        setup
+    }
+}
+
+/// A named curve.
+struct Series {
+    name: String,
+    about: &'static str,
+    points: Vec<Point>,
+    /// Largest growth of the cost that we want, as a share; `None` where throughput is looked at.
+    goal: Option<f64>,
+}
+
+/// What was measured at a point.
+#[derive(Debug, Serialize)]
+pub struct PointReport {
+    /// The size.
+    pub size: usize,
+    /// CPU per request, microseconds.
+    pub cpu_us: Option<Spread>,
+    /// Requests per second.
+    pub rate: Option<Spread>,
+    /// 99th percentile of latency, microseconds.
+    pub p99_us: Option<Spread>,
+    /// CPU per request over the first point's of the same round.
+    pub cost_ratio: Option<Spread>,
+    /// Requests per second over the first point's of the same round.
+    pub rate_ratio: Option<Spread>,
+    /// Why rounds are void, and what the reader must know.
+    pub notes: Vec<String>,
+}
+
+/// A whole curve.
+#[derive(Debug, Serialize)]
+pub struct CurveReport {
+    /// Its name.
+    pub curve: String,
+    /// What grows.
+    pub about: &'static str,
+    /// Largest wanted growth of the cost, as a share.
+    pub goal: Option<f64>,
+    /// Its points.
+    pub points: Vec<PointReport>,
+}
+
+fn series(curve: Curve, algorithms: &[String]) -> Vec<Series> {
+    let one = |name: &str, about, goal, points| {
+        vec![Series {
+            name: name.into(),
+            about,
+            points,
+            goal,
+        }]
+    };
+    let connections_max = ((raise_file_limit() - SPARE_FILES) / 2) as usize;
+    match curve {
+        Curve::Routes => {
+            let point = |n| Point {
+                routes: n,
+                ..Point::plain(n)
+            };
+            one("routes", "routes", Some(0.05), ROUTES.map(point).to_vec())
+        }
+        Curve::Servers => {
+            let wanted =
+                |a: &&Algorithm| algorithms.is_empty() || algorithms.iter().any(|n| n == a.name);
+            ALGORITHMS
+                .iter()
+                .filter(wanted)
+                .map(server_series)
+                .collect()
+        }
+        Curve::Idle => {
+            let point = |n: usize| Point {
+                idle: n - ACTIVE,
+                ..Point::plain(n)
+            };
+            let about = "open connections, 64 of them active";
+            one("idle", about, Some(0.20), CONNECTIONS.map(point).to_vec())
+        }
+        Curve::Active => {
+            let size = |n: usize| n.min(connections_max);
+            let point = |n: usize| Point {
+                active: size(n),
+                ..Point::plain(size(n))
+            };
+            let about = "open connections, all with a request in flight";
+            one("active", about, Some(0.20), CONNECTIONS.map(point).to_vec())
+        }
+        Curve::Workers => {
+            let point = |n| Point {
+                workers: n,
+                active: 128,
+                ..Point::plain(n)
+            };
+            one("workers", "workers", None, WORKERS.map(point).to_vec())
+        }
+    }
+}
+
+fn server_series(algorithm: &Algorithm) -> Series {
+    let point = |n| Point {
+        servers: n,
+        balance: Some((algorithm.balance)()),
+        weighted: algorithm.weighted,
+        ..Point::plain(n)
+    };
+    Series {
+        name: format!("servers/{}", algorithm.name),
+        about: "servers in the pool",
+        points: SERVERS.map(point).to_vec(),
+        goal: Some(0.05),
+    }
+}
+
+/// Runs a curve, one report for each of its series; `shown` sees each report as soon as it is there.
+pub fn run(
+    curve: Curve,
+    algorithms: &[String],
+    kind: ProxyKind,
+    plan: &Plan,
+    shown: &mut dyn FnMut(&CurveReport),
+) -> Result<Vec<CurveReport>> {
+    let mut reports = Vec::new();
+    for series in series(curve, algorithms) {
+        let mut outcomes: Vec<Vec<Result<LoadResult, String>>> =
+            series.points.iter().map(|_| Vec::new()).collect();
+        for _ in 0..plan.rounds {
+            for (point, rounds) in series.points.iter().zip(&mut outcomes) {
+                check_interrupt()?;
+                let outcome = measure(point, kind, plan);
+                check_interrupt()?;
+                rounds.push(outcome.map_err(|error| format!("{error:#}")));
+            }
+        }
+        let report = assess(&series, &outcomes);
+        shown(&report);
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+fn measure(point: &Point, kind: ProxyKind, plan: &Plan) -> Result<LoadResult> {
+    let cores = Cores::of_machine(point.workers);
+    let mut origins = Origins::start(point.servers, &cores)?;
+    let setup = point.setup(&origins);
+    let running = Running::start(kind, &plan.programs, &setup, &cores.proxy)?;
+    bed::check_same_work(&running, &setup, Document::Small)?;
+    let is_keyed = point.balance.is_some();
+    let paths = if is_keyed {
+        (0..KEYS)
+            .map(|key| format!("/key-{key:04}/{}", Document::Small.name()))
+            .collect()
+    } else {
+        bed::paths(&setup, Document::Small)
+    };
+    let job = LoadJob {
+        target: running.address,
+        active: point.active,
+        idle: point.idle,
+        paths,
+        host: "bench.example".into(),
+        body_bytes: Document::Small.bytes(),
+        reconnect: false,
+        client_addresses: if is_keyed { CLIENT_ADDRESSES } else { 0 },
+        warm_up_ms: (plan.warm_up * 1000.0) as u64,
+        measure_ms: (plan.seconds * 1000.0) as u64,
+        proxy_pid: running.pid(),
+    };
+    let before = origins.counts()?;
+    let result = bed::run_load(&job, &cores).with_context(|| running.last_words())?;
+    let unequal = bed::unequal_work(&before, &origins.counts()?, &job);
+    match result.void().or(unequal) {
+        Some(why) => anyhow::bail!("{why}"),
+        None => Ok(result),
+    }
+}
+
+fn assess(series: &Series, outcomes: &[Vec<Result<LoadResult, String>>]) -> CurveReport {
+    let values = |rounds: &[Result<LoadResult, String>], of: fn(&LoadResult) -> f64| {
+        rounds
+            .iter()
+            .map(|round| round.as_ref().ok().map(of))
+            .collect::<Vec<_>>()
+    };
+    let first = outcomes.first().map_or(&[][..], Vec::as_slice);
+    let (first_cost, first_rate) = (
+        values(first, LoadResult::cpu_us),
+        values(first, LoadResult::rate),
+    );
+    let spread = |list: Vec<Option<f64>>| Spread::of(list.into_iter().flatten());
+    let point = |(point, rounds): (&Point, &Vec<Result<LoadResult, String>>)| {
+        let (cost, rate) = (
+            values(rounds, LoadResult::cpu_us),
+            values(rounds, LoadResult::rate),
+        );
+        let voids = rounds.iter().filter_map(|round| round.as_ref().err());
+        let mut notes: Vec<String> = voids.map(|why| format!("VOID: {why}")).collect();
+        notes.dedup();
+        notes.extend(Cores::of_machine(point.workers).note);
+        PointReport {
+            size: point.size,
+            cost_ratio: spread(pairwise(&cost, &first_cost)),
+            rate_ratio: spread(pairwise(&rate, &first_rate)),
+            cpu_us: spread(cost),
+            rate: spread(rate),
+            p99_us: spread(values(rounds, |result| result.p99_us)),
+            notes,
+        }
+    };
+    CurveReport {
+        curve: series.name.clone(),
+        about: series.about,
+        goal: series.goal,
+        points: series.points.iter().zip(outcomes).map(point).collect(),
+    }
+}
+
+/// The report as text.
+pub fn render(report: &CurveReport) -> String {
+    let head = [
+        report.about,
+        "CPU us/req",
+        "range",
+        "vs first",
+        "range",
+        "req/s",
+        "vs first",
+        "p99 us",
+    ];
+    let mut table = Table::new(head);
+    let number = |spread: Option<Spread>, digits: usize| {
+        spread.map_or("-".into(), |s| format!("{:.digits$}", s.median))
+    };
+    let share = |ratio: f64| format!("{:+.1} %", (ratio - 1.0) * 100.0);
+    let mut notes = Vec::new();
+    for point in &report.points {
+        let range = point
+            .cpu_us
+            .map_or("-".into(), |s| format!("{:.2}..{:.2}", s.min, s.max));
+        let cost = point.cost_ratio;
+        table.row([
+            point.size.to_string(),
+            number(point.cpu_us, 2),
+            range,
+            cost.map_or("-".into(), |s| share(s.median)),
+            cost.map_or("-".into(), |s| {
+                format!("{}..{}", share(s.min), share(s.max))
+            }),
+            number(point.rate, 0),
+            point
+                .rate_ratio
+                .map_or("-".into(), |s| format!("x{:.2}", s.median)),
+            number(point.p99_us, 0),
+        ]);
+        notes.extend(
+            point
+                .notes
+                .iter()
+                .map(|note| format!("  {}: {note}\n", point.size)),
+        );
+    }
+    let worst = report
+        .points
+        .iter()
+        .filter_map(|p| p.cost_ratio)
+        .map(|s| s.median - 1.0);
+    let worst = worst.fold(0.0, f64::max);
+    let verdict = match report.goal {
+        Some(goal) if worst <= goal => format!("  goal within {:.0} %: reached\n", goal * 100.0),
+        Some(goal) => format!(
+            "  goal within {:.0} %: exceeded, {:+.1} %\n",
+            goal * 100.0,
+            worst * 100.0
+        ),
+        None => "  goal: requests/s x 1.9 where the load allows\n".into(),
+    };
+    format!(
+        "{}\n{}{verdict}{}",
+        report.curve,
+        table.render(),
+        notes.concat()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(cpu_us: f64) -> Result<LoadResult, String> {
+        Ok(LoadResult {
+            requests: 1_000_000,
+            seconds: 1.0,
+            cpu_seconds: cpu_us,
+            ..LoadResult::default()
+        })
+    }
+
+    #[test]
+    fn deviation_is_from_the_first_point_of_the_same_round() {
+        let series = &series(Curve::Workers, &[])[0];
+        let outcomes = vec![
+            vec![result(10.0), result(20.0), Err("broken".into())],
+            vec![result(11.0), result(22.0), result(1.0)],
+        ];
+        let report = assess(series, &outcomes);
+        let cost = report.points[1].cost_ratio.unwrap();
+        assert!((cost.median - 1.1).abs() < 1e-9 && (cost.max - 1.1).abs() < 1e-9);
+        assert!(render(&report).contains("VOID: broken"));
+    }
+
+    #[test]
+    fn every_curve_begins_at_its_smallest_size() {
+        for curve in [
+            Curve::Routes,
+            Curve::Servers,
+            Curve::Idle,
+            Curve::Active,
+            Curve::Workers,
+        ] {
+            for series in series(curve, &[]) {
+                assert!(
+                    series
+                        .points
+                        .windows(2)
+                        .all(|pair| pair[0].size <= pair[1].size)
+                );
+                assert!(series.points.iter().all(|point| point.servers >= 1));
+            }
+        }
+        assert_eq!(series(Curve::Servers, &["random".into()]).len(), 1);
+    }
+}

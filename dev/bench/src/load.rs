@@ -1,0 +1,212 @@
+//! The load generator: one thread, one epoll set, edge-triggered, in a process of its own.
+//!
+//! Closed loop: every active connection has one request in flight at all times. Per request it makes one write, one read
+//! and one reading of the clock, so that on its core it costs less than the proxy on the other.
+
+use std::io::{self, BufRead};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use mio::{Events, Poll};
+
+use crate::connection::{Connection, Shared};
+use crate::cpu::CpuMeter;
+use crate::histogram::Histogram;
+use crate::job::{LoadJob, LoadResult};
+use crate::wire;
+
+/// Bytes of the one read buffer.
+const READ_BYTES: usize = 256 << 10;
+/// Events taken at a time.
+const EVENTS_MAX: usize = 1024;
+/// Connections being opened at a time.
+const OPENING_MAX: usize = 64;
+/// Longest time for opening all connections.
+const OPENING_PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for an event; phases end at most this late.
+const TICK: Duration = Duration::from_millis(5);
+/// Errors after which going on is pointless.
+const ERRORS_MAX: u64 = 1000;
+
+/// The `load` command: reads one job from standard input, writes one result to standard output.
+pub fn serve() -> Result<()> {
+    let mut line = String::new();
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("cannot read the job")?;
+    let job: LoadJob = serde_json::from_str(&line).context("the job is not valid")?;
+    let result = Generator::new(&job)?.run(&job)?;
+    println!("{}", serde_json::to_string(&result)?);
+    Ok(())
+}
+
+/// Counts and times since the last phase began.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Latencies of good answers, nanoseconds.
+    pub latencies: Histogram,
+    /// Answers other than 2xx.
+    pub not_2xx: u64,
+    /// Everything else that went wrong.
+    pub errors: u64,
+    /// The first failure in words.
+    pub first_error: Option<String>,
+}
+
+impl Tally {
+    /// Notes a failure.
+    pub fn fail(&mut self, what: impl FnOnce() -> String) {
+        self.errors += 1;
+        self.first_error.get_or_insert_with(what);
+    }
+
+    /// Notes an answer with this status.
+    pub fn answer(&mut self, status: u16, latency: Duration) {
+        if (200..300).contains(&status) {
+            self.latencies.record(latency.as_nanos() as u64);
+        } else {
+            self.not_2xx += 1;
+            self.first_error
+                .get_or_insert_with(|| format!("status {status}"));
+        }
+    }
+}
+
+struct Generator {
+    poll: Poll,
+    events: Events,
+    shared: Shared,
+    connections: Vec<Connection>,
+    buffer: Vec<u8>,
+    tally: Tally,
+}
+
+/// The two clocks at one moment.
+struct Stamp {
+    at: Instant,
+    proxy: Duration,
+    own: Duration,
+}
+
+impl Generator {
+    fn new(job: &LoadJob) -> Result<Generator> {
+        let requests = job
+            .paths
+            .iter()
+            .map(|path| wire::get(path, &job.host, job.reconnect));
+        let shared = Shared {
+            target: job.target,
+            requests: requests.collect(),
+            body_bytes: job.body_bytes,
+            reconnect: job.reconnect,
+            client_addresses: job.client_addresses,
+        };
+        Ok(Generator {
+            poll: Poll::new().context("cannot make an epoll set")?,
+            events: Events::with_capacity(EVENTS_MAX),
+            shared,
+            connections: Vec::with_capacity(job.active + job.idle),
+            buffer: vec![0; READ_BYTES],
+            tally: Tally::default(),
+        })
+    }
+
+    fn run(mut self, job: &LoadJob) -> Result<LoadResult> {
+        let proxy = CpuMeter::new(job.proxy_pid).context("cannot read the proxy's CPU time")?;
+        let own = CpuMeter::new(std::process::id()).context("cannot read our CPU time")?;
+        let stamp = || -> Result<Stamp> {
+            Ok(Stamp {
+                at: Instant::now(),
+                proxy: proxy.read()?,
+                own: own.read()?,
+            })
+        };
+        self.open_all(job)?;
+        if self.tally.errors > 0 {
+            let now = stamp()?;
+            return Ok(self.result(&now, &now));
+        }
+        self.drive_for(Duration::from_millis(job.warm_up_ms))?;
+        self.tally.latencies.clear();
+        let start = stamp()?;
+        self.drive_for(Duration::from_millis(job.measure_ms))?;
+        let end = stamp()?;
+        Ok(self.result(&start, &end))
+    }
+
+    fn result(&self, start: &Stamp, end: &Stamp) -> LoadResult {
+        let latencies = &self.tally.latencies;
+        let micros = |nanos: u64| nanos as f64 / 1000.0;
+        LoadResult {
+            requests: latencies.total(),
+            seconds: (end.at - start.at).as_secs_f64(),
+            cpu_seconds: (end.proxy - start.proxy).as_secs_f64(),
+            load_cpu_seconds: (end.own - start.own).as_secs_f64(),
+            p50_us: micros(latencies.quantile(0.5)),
+            p99_us: micros(latencies.quantile(0.99)),
+            p999_us: micros(latencies.quantile(0.999)),
+            max_us: micros(latencies.max()),
+            not_2xx: self.tally.not_2xx,
+            errors: self.tally.errors,
+            first_error: self.tally.first_error.clone(),
+        }
+    }
+
+    /// Opens the idle connections first, a few at a time, then the active ones.
+    fn open_all(&mut self, job: &LoadJob) -> Result<()> {
+        let began = Instant::now();
+        let total = job.idle + job.active;
+        let mut settled = 0;
+        while settled < total {
+            while self.connections.len() < total && self.connections.len() - settled < OPENING_MAX {
+                self.open(self.connections.len() < job.idle)?;
+            }
+            self.drive_once()?;
+            while self
+                .connections
+                .get(settled)
+                .is_some_and(Connection::is_settled)
+            {
+                settled += 1;
+            }
+            if began.elapsed() > OPENING_PATIENCE || self.tally.errors > 0 {
+                let wanted = format!("{settled} of {total} connections could be opened");
+                self.tally.fail(|| wanted);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, idle: bool) -> Result<()> {
+        let index = self.connections.len();
+        let connection = Connection::open(index, idle, &self.shared, self.poll.registry())
+            .context("cannot open a connection")?;
+        self.connections.push(connection);
+        Ok(())
+    }
+
+    fn drive_for(&mut self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end && self.tally.errors < ERRORS_MAX {
+            self.drive_once()?;
+        }
+        Ok(())
+    }
+
+    fn drive_once(&mut self) -> Result<()> {
+        match self.poll.poll(&mut self.events, Some(TICK)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other.context("epoll failed")?,
+        }
+        let registry = self.poll.registry();
+        for event in &self.events {
+            if let Some(connection) = self.connections.get_mut(event.token().0) {
+                let (shared, buffer) = (&self.shared, &mut self.buffer);
+                connection.advance(event, shared, registry, buffer, &mut self.tally);
+            }
+        }
+        Ok(())
+    }
+}
