@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use super::clock::{LogClock, UtcOffset};
 use super::outlet::Outlet;
-use super::standin::{Var, Variables};
-use super::writer::{AccessLog, Chunk, LogLimits, Message};
+use super::writer::{AccessLog, Chunk, LogLimits, LogTimeout, Message, ROOM_WAIT};
+use keel_http::template::{Var, Variables};
 
 /// Emptied buffers that a worker keeps for later.
 const SPARE_BUFFERS_MAX: usize = 8;
@@ -94,6 +95,22 @@ impl LogBuffer {
             if let Err(slot) = self.send(at) {
                 self.slots.push(slot);
             }
+        }
+    }
+
+    /// Hands over all lines and waits for room in the queue if need be, not longer than `within`;
+    /// what finds none is dropped and counted. For the end of a worker, not for the data path.
+    pub fn close(mut self, within: Duration) -> Result<(), LogTimeout> {
+        let deadline = Instant::now() + within;
+        loop {
+            self.flush();
+            if self.slots.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(LogTimeout);
+            }
+            std::thread::sleep(ROOM_WAIT);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Formats of lines: the named ones, and templates of the configuration.
 
 use super::json::JsonLine;
-use super::standin::{Escape, Template, TemplateFault, Variables};
+use keel_http::template::{Escape, Template, TemplateFault, Variables};
 
 /// The named formats and their templates; `json` has a renderer of its own.
 ///
@@ -59,8 +59,26 @@ pub enum FormatFault {
     #[error("a log format may have at most {FORMAT_BYTES_MAX} bytes, this one has {0}")]
     Long(usize),
     /// A variable that does not exist, or a broken reference to one.
-    #[error("the log format cannot be read")]
-    Template(#[from] TemplateFault),
+    #[error("the log format cannot be read: {}", described(.0))]
+    Template(TemplateFault),
+}
+
+/// A template's fault with the place and the guess, in one sentence.
+fn described(fault: &TemplateFault) -> String {
+    let name = if fault.name.is_empty() {
+        String::new()
+    } else {
+        format!(" in `${}`", fault.name)
+    };
+    let guess = fault
+        .suggestion
+        .map(|near| format!("; did you mean `${near}`?"));
+    format!(
+        "{}{name} at byte {}{}",
+        fault.problem,
+        fault.offset,
+        guess.unwrap_or_default()
+    )
 }
 
 /// Whether a format of the configuration can be used; the same check that opening a log makes.
@@ -101,7 +119,8 @@ impl LineFormat {
         } else {
             Escape::Log
         };
-        Ok(LineFormat::Template(Template::parse(text)?, escape))
+        let template = Template::parse(text).map_err(FormatFault::Template)?;
+        Ok(LineFormat::Template(template, escape))
     }
 
     /// Appends a line without its line feed.

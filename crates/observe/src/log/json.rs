@@ -5,7 +5,7 @@
 //! written with each byte above 0x7F as the code point of the same number, so that the line stays
 //! readable to every JSON reader.
 
-use super::standin::{Var, Variables};
+use keel_http::template::{Var, Variables};
 
 /// How a field is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,7 +28,6 @@ mod format;
 mod json;
 mod outlet;
 mod sink;
-pub mod standin;
 mod syslog;
 mod writer;
 
@@ -36,6 +35,10 @@ pub use buffer::LogBuffer;
 pub use clock::{LogClock, UtcOffset};
 pub use destination::{Destination, DestinationFault, SyslogTarget};
 pub use format::{FormatFault, NAMED_FORMATS, check_format};
+pub use json::json_keys;
 pub use outlet::{LogStats, Trouble};
 pub use syslog::{Facility, SyslogFault, SyslogTag};
-pub use writer::{AccessLog, LogFault, LogLimits, LogSpec, LogWriter};
+pub use writer::{AccessLog, LogFault, LogLimits, LogSpec, LogTimeout, LogWriter};
+
+#[cfg(test)]
+mod tests;

@@ -101,15 +101,16 @@ impl Sink {
         })
     }
 
-    /// Whether two sinks are the same file on disk.
+    /// Whether two sinks are the same file on disk, or the same pipe.
     pub(crate) fn is_same_file(&self, other: &Sink) -> bool {
-        match (self, other) {
-            (Sink::File(a), Sink::File(b)) => match (a.metadata(), b.metadata()) {
-                (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-                _ => false,
-            },
-            _ => false,
-        }
+        let identity = |sink: &Sink| match sink {
+            Sink::File(file) | Sink::Stream(file) => file
+                .metadata()
+                .ok()
+                .map(|of| (of.dev(), of.ino(), of.rdev())),
+            Sink::Syslog(..) => None,
+        };
+        identity(self).is_some_and(|mine| identity(other) == Some(mine))
     }
 
     /// Writes as much as goes now.

@@ -28,7 +28,7 @@ const BACKLOG_WAIT: Duration = Duration::from_millis(2);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause of a caller that waits for room in the queue (control plane only).
-const ROOM_WAIT: Duration = Duration::from_millis(1);
+pub(crate) const ROOM_WAIT: Duration = Duration::from_millis(1);
 
 /// The bounds of the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -390,8 +390,9 @@ impl WriterThread {
             self.follow_reopens();
             match received {
                 Ok(Message::Stop(done, deadline)) => {
-                    self.finish(messages, deadline);
-                    let _ = done.try_send(());
+                    if self.finish(messages, deadline) {
+                        let _ = done.try_send(());
+                    }
                     return;
                 }
                 Ok(message) => self.handle(message),
@@ -473,8 +474,9 @@ impl WriterThread {
         }
     }
 
-    /// Writes all that is queued and all backlogs, until the deadline.
-    fn finish(&mut self, messages: &Receiver<Message>, deadline: Instant) {
+    /// Writes all that is queued and all backlogs, until the deadline. False when backlogs had to be
+    /// given up.
+    fn finish(&mut self, messages: &Receiver<Message>, deadline: Instant) -> bool {
         loop {
             while let Ok(message) = messages.try_recv() {
                 self.handle(message);
@@ -487,10 +489,12 @@ impl WriterThread {
                 self.handle(message);
             }
         }
+        let complete = self.struggling.is_empty();
         for outlet in self.struggling.drain(..) {
             outlet.abandon();
         }
         self.report_troubles();
+        complete
     }
 }
 

@@ -5,17 +5,26 @@
 //! no name is looked up, nothing is locked and, after the first use of a handle, nothing is
 //! allocated.
 
+mod catalog;
 mod cell;
+mod exposition;
 mod handles;
 mod histogram;
+mod process;
 mod registry;
 mod series;
 mod worker;
 
+pub use catalog::{METRICS, Metric, MetricKind, metrics_reference};
+pub use exposition::{ScrapeSources, TEXT_FORMAT};
 pub use handles::{
     ErrorKind, InFlight, ListenerMetrics, PoolMetrics, RejectReason, RouteMetrics, ServerMetrics,
     StatusClass,
 };
 pub use histogram::{BUCKET_COUNT, Buckets, bucket_bounds_us, bucket_of_us};
+pub use process::ProcessReadings;
 pub use registry::{ListenerTotals, Names, PoolNames, Registry, RouteTotals, ServerTotals, Totals};
 pub use worker::WorkerMetrics;
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use keel_types::{ListenerId, PoolId, RouteId, ServerIndex};
 
 use super::handles::{ListenerCells, PoolCells, RouteCells, ServerCells, StatusClass, TotalCells};
 use super::histogram::Buckets;
+use super::process::unix_ms;
 use super::series::{Family, Series, label};
 use super::worker::WorkerMetrics;
 
@@ -39,6 +40,7 @@ pub struct Registry(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     workers: usize,
+    started_unix_ms: u64,
     totals: Arc<Series<TotalCells>>,
     unrouted: Arc<Series<RouteCells>>,
     routes: Family<RouteCells>,
@@ -86,6 +88,7 @@ impl Registry {
         }
         Registry(Arc::new(Inner {
             workers,
+            started_unix_ms: previous.map_or_else(unix_ms, |previous| previous.started_unix_ms),
             totals: previous.map_or_else(
                 || Arc::new(Series::new(String::new(), workers)),
                 |previous| Arc::clone(&previous.totals),
@@ -168,6 +171,27 @@ impl Registry {
         let end = *self.0.pool_starts.get(pool + 1)?;
         let at = self.0.pool_starts[pool] + server.0 as usize;
         (at < end).then_some(at)
+    }
+
+    /// The ids of a position in the family of servers.
+    pub(crate) fn server_at(&self, position: usize) -> Option<(PoolId, ServerIndex)> {
+        // The last pool that begins at or before the position; pools without servers are passed.
+        let pool = self
+            .0
+            .pool_starts
+            .partition_point(|start| *start <= position)
+            .checked_sub(1)?;
+        let server = position - self.0.pool_starts[pool];
+        Some((
+            PoolId(u16::try_from(pool).ok()?),
+            ServerIndex(u32::try_from(server).ok()?),
+        ))
+    }
+
+    /// When the first registry of the process was made, in milliseconds since the Unix epoch; what
+    /// `evenkeel_process_start_time_seconds` and uptimes go by.
+    pub fn started_unix_ms(&self) -> u64 {
+        self.0.started_unix_ms
     }
 
     pub(crate) fn total_series(&self) -> &Arc<Series<TotalCells>> {

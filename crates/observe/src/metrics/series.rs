@@ -54,8 +54,9 @@ impl<C: Default> Series<C> {
 #[derive(Debug)]
 pub(crate) struct Family<C> {
     by_index: Vec<Arc<Series<C>>>,
-    /// Without repeats: two entries with the same labels share a series and are exported once.
-    distinct: Vec<Arc<Series<C>>>,
+    /// Without repeats, with the first position of each: two entries with the same labels share a
+    /// series and are exported once.
+    distinct: Vec<(usize, Arc<Series<C>>)>,
 }
 
 impl<C: Default> Family<C> {
@@ -71,7 +72,7 @@ impl<C: Default> Family<C> {
                 previous
                     .distinct
                     .iter()
-                    .map(|series| (series.labels.as_str(), series)),
+                    .map(|(_, series)| (series.labels.as_str(), series)),
             );
         }
         let mut seen: HashMap<String, Arc<Series<C>>> = HashMap::new();
@@ -88,7 +89,9 @@ impl<C: Default> Family<C> {
                         None => Arc::new(Series::new(labels.clone(), workers)),
                     };
                     seen.insert(labels, Arc::clone(&series));
-                    family.distinct.push(Arc::clone(&series));
+                    family
+                        .distinct
+                        .push((family.by_index.len(), Arc::clone(&series)));
                     series
                 }
             };
@@ -107,8 +110,8 @@ impl<C: Default> Family<C> {
         self.by_index.len()
     }
 
-    /// Every series once, in the order of the configuration.
-    pub(crate) fn distinct(&self) -> &[Arc<Series<C>>] {
+    /// Every series once with its first position, in the order of the configuration.
+    pub(crate) fn distinct(&self) -> &[(usize, Arc<Series<C>>)] {
         &self.distinct
     }
 }

@@ -1,0 +1,301 @@
+//! Prometheus' text format 0.0.4.
+//!
+//! Invariants: the lines of a family stand together after its HELP and TYPE; buckets are cumulative,
+//! end with `+Inf`, and agree with `_count`.
+
+use std::fmt::Write as _;
+
+use keel_types::{PoolId, ServerIndex};
+
+use super::catalog::{self, Metric, seconds_of_us};
+use super::handles::{ErrorKind, ListenerCells, RejectReason, StatusClass};
+use super::histogram::{Buckets, bucket_bounds_us};
+use super::process::ProcessReadings;
+use super::registry::{Registry, RouteTotals, ServerTotals};
+use super::series::{Family, label};
+use crate::log::LogWriter;
+
+/// The `Content-Type` of the text format.
+pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A family with more series than this exports only those that were used.
+const ZERO_SERIES_MAX: usize = 1000;
+
+/// What a scrape shows besides the registry's own cells.
+#[derive(Clone, Copy, Default)]
+pub struct ScrapeSources<'a> {
+    /// The writer of the access logs, for their figures.
+    pub logs: Option<&'a LogWriter>,
+    /// Whether a server may be chosen now.
+    pub server_up: Option<&'a dyn Fn(PoolId, ServerIndex) -> bool>,
+}
+
+impl std::fmt::Debug for ScrapeSources<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScrapeSources")
+            .field("logs", &self.logs.is_some())
+            .field("server_up", &self.server_up.is_some())
+            .finish()
+    }
+}
+
+/// The results of handshakes, in the order of their cells.
+const HANDSHAKE_RESULTS: [&str; 2] = ["completed", "failed"];
+
+impl Registry {
+    /// Appends all metrics in the text format (`Content-Type`: [`TEXT_FORMAT`]). Takes time in
+    /// proportion to series times workers; it disturbs no worker.
+    pub fn render(&self, sources: &ScrapeSources<'_>, out: &mut String) {
+        let mut text = Text { out, name: "" };
+        self.render_process(&mut text);
+        self.render_listeners(&mut text);
+        self.render_routes(&mut text);
+        self.render_pools(sources, &mut text);
+        self.render_servers(&mut text);
+        if let Some(logs) = sources.logs {
+            render_logs(logs, &mut text);
+        }
+    }
+
+    fn render_process(&self, text: &mut Text<'_>) {
+        let readings = ProcessReadings::take();
+        text.family(&catalog::BUILD_INFO);
+        text.value(&label(&[("version", env!("CARGO_PKG_VERSION"))]), 1);
+        let start = self.started_unix_ms();
+        text.single(
+            &catalog::PROCESS_START,
+            format_args!("{}.{:03}", start / 1000, start % 1000),
+        );
+        if let Some(us) = readings.cpu_us {
+            text.single(&catalog::PROCESS_CPU, format_args!("{}", seconds_of_us(us)));
+        }
+        let gauges = [
+            (&catalog::PROCESS_MEMORY, readings.resident_bytes),
+            (&catalog::PROCESS_FDS, readings.open_descriptors),
+            (&catalog::PROCESS_FDS_MAX, readings.descriptors_max),
+            (&catalog::PROCESS_WORKERS, Some(self.workers() as u64)),
+            (&catalog::REQUESTS, Some(self.totals().requests)),
+            (&catalog::REQUEST_ERRORS, Some(self.totals().errors)),
+        ];
+        for (metric, value) in gauges {
+            if let Some(value) = value {
+                text.single(metric, format_args!("{value}"));
+            }
+        }
+    }
+
+    fn render_listeners(&self, text: &mut Text<'_>) {
+        type Figure = fn(&ListenerCells) -> u64;
+        let plain: [(&Metric, Figure); 4] = [
+            (&catalog::LISTENER_ACCEPTED, |cells| cells.accepted.read()),
+            (&catalog::LISTENER_OPEN, |cells| cells.open.read()),
+            (&catalog::LISTENER_REQUESTS, |cells| cells.requests.read()),
+            (&catalog::LISTENER_BAD_REQUESTS, |cells| {
+                cells.bad_requests.read()
+            }),
+        ];
+        for (metric, figure) in plain {
+            text.family(metric);
+            for (_, series) in shown(self.listeners()) {
+                text.value(&series.labels, series.sum(figure));
+            }
+        }
+        text.family(&catalog::LISTENER_REJECTED);
+        for (_, series) in shown(self.listeners()) {
+            for reason in RejectReason::ALL {
+                let count = series.sum(|cells| cells.rejected[reason as usize].read());
+                text.labelled(&series.labels, "reason", reason.name(), count);
+            }
+        }
+        text.family(&catalog::LISTENER_HANDSHAKES);
+        for (_, series) in shown(self.listeners()) {
+            for (at, result) in HANDSHAKE_RESULTS.into_iter().enumerate() {
+                let count = series.sum(|cells| cells.handshakes[at].read());
+                text.labelled(&series.labels, "result", result, count);
+            }
+        }
+    }
+
+    fn render_routes(&self, text: &mut Text<'_>) {
+        let unrouted = (
+            self.unrouted().labels.as_str(),
+            RouteTotals::of(self.unrouted()),
+        );
+        let routes = shown(self.routes());
+        let routes = routes.map(|(_, series)| (series.labels.as_str(), RouteTotals::of(series)));
+        let routes: Vec<_> = std::iter::once(unrouted).chain(routes).collect();
+        text.family(&catalog::ROUTE_REQUESTS);
+        for (labels, totals) in &routes {
+            text.classes(labels, &totals.requests);
+        }
+        type Figure = fn(&RouteTotals) -> u64;
+        let plain: [(&Metric, Figure); 3] = [
+            (&catalog::ROUTE_IN_FLIGHT, |totals| totals.in_flight),
+            (&catalog::ROUTE_REQUEST_BYTES, |totals| totals.request_bytes),
+            (&catalog::ROUTE_RESPONSE_BYTES, |totals| {
+                totals.response_bytes
+            }),
+        ];
+        for (metric, figure) in plain {
+            text.family(metric);
+            for (labels, totals) in &routes {
+                text.value(labels, figure(totals));
+            }
+        }
+        text.family(&catalog::ROUTE_DURATION);
+        for (labels, totals) in &routes {
+            text.histogram(labels, &totals.duration);
+        }
+    }
+
+    fn render_pools(&self, sources: &ScrapeSources<'_>, text: &mut Text<'_>) {
+        text.family(&catalog::POOL_UNAVAILABLE);
+        for (_, series) in shown(self.pools()) {
+            text.value(&series.labels, series.sum(|cells| cells.unavailable.read()));
+        }
+        let Some(server_up) = sources.server_up else {
+            return;
+        };
+        text.family(&catalog::SERVER_UP);
+        for (position, series) in self.servers().distinct() {
+            if let Some((pool, server)) = self.server_at(*position) {
+                text.value(&series.labels, u64::from(server_up(pool, server)));
+            }
+        }
+    }
+
+    fn render_servers(&self, text: &mut Text<'_>) {
+        let servers = shown(self.servers());
+        let servers: Vec<_> = servers
+            .map(|(_, series)| (series.labels.as_str(), ServerTotals::of(series)))
+            .collect();
+        text.family(&catalog::SERVER_REQUESTS);
+        for (labels, totals) in &servers {
+            text.classes(labels, &totals.requests);
+        }
+        text.family(&catalog::SERVER_ERRORS);
+        for (labels, totals) in &servers {
+            for kind in ErrorKind::ALL {
+                text.labelled(labels, "kind", kind.name(), totals.errors[kind as usize]);
+            }
+        }
+        type Figure = fn(&ServerTotals) -> u64;
+        let plain: [(&Metric, Figure); 6] = [
+            (&catalog::SERVER_IN_FLIGHT, |totals| totals.in_flight),
+            (&catalog::SERVER_REQUEST_BYTES, |totals| {
+                totals.request_bytes
+            }),
+            (&catalog::SERVER_RESPONSE_BYTES, |totals| {
+                totals.response_bytes
+            }),
+            (&catalog::SERVER_OPENED, |totals| totals.opened),
+            (&catalog::SERVER_REUSED, |totals| totals.reused),
+            (&catalog::SERVER_RETRIES, |totals| totals.retries),
+        ];
+        for (metric, figure) in plain {
+            text.family(metric);
+            for (labels, totals) in &servers {
+                text.value(labels, figure(totals));
+            }
+        }
+        type Times = fn(&ServerTotals) -> &Buckets;
+        let times: [(&Metric, Times); 2] = [
+            (&catalog::SERVER_CONNECT, |totals| &totals.connect),
+            (&catalog::SERVER_FIRST_BYTE, |totals| &totals.first_byte),
+        ];
+        for (metric, times) in times {
+            text.family(metric);
+            for (labels, totals) in &servers {
+                text.histogram(labels, times(totals));
+            }
+        }
+    }
+}
+
+fn render_logs(logs: &LogWriter, text: &mut Text<'_>) {
+    let stats: Vec<_> = logs
+        .stats()
+        .into_iter()
+        .map(|stats| (label(&[("destination", &stats.destination)]), stats))
+        .collect();
+    type Figure = fn(&crate::log::LogStats) -> u64;
+    let plain: [(&Metric, Figure); 4] = [
+        (&catalog::LOG_WRITTEN, |stats| stats.lines_written),
+        (&catalog::LOG_DROPPED, |stats| stats.lines_dropped),
+        (&catalog::LOG_TRUNCATED, |stats| stats.lines_truncated),
+        (&catalog::LOG_ERRORS, |stats| stats.errors),
+    ];
+    for (metric, figure) in plain {
+        text.family(metric);
+        for (labels, stats) in &stats {
+            text.value(labels, figure(stats));
+        }
+    }
+}
+
+/// The series to export: all, or in a large family those that were used.
+fn shown<C: Default>(
+    family: &Family<C>,
+) -> impl Iterator<Item = &(usize, std::sync::Arc<super::series::Series<C>>)> {
+    let all = family.len() <= ZERO_SERIES_MAX;
+    family
+        .distinct()
+        .iter()
+        .filter(move |(_, series)| all || series.is_used())
+}
+
+/// Writes lines. Writing to a `String` cannot fail, so results are let go.
+struct Text<'a> {
+    out: &'a mut String,
+    /// The name of the family that is being written.
+    name: &'static str,
+}
+
+impl Text<'_> {
+    /// Begins a family.
+    fn family(&mut self, metric: &Metric) {
+        self.name = metric.name;
+        let _ = writeln!(self.out, "# HELP {} {}", metric.name, metric.meaning);
+        let _ = writeln!(self.out, "# TYPE {} {}", metric.name, metric.kind.name());
+    }
+
+    /// A family of one line without labels.
+    fn single(&mut self, metric: &Metric, value: std::fmt::Arguments<'_>) {
+        self.family(metric);
+        let _ = writeln!(self.out, "{} {value}", metric.name);
+    }
+
+    fn value(&mut self, labels: &str, value: u64) {
+        let _ = writeln!(self.out, "{}{{{labels}}} {value}", self.name);
+    }
+
+    /// A line with one more label, whose value is a fixed word.
+    fn labelled(&mut self, labels: &str, label: &str, word: &str, value: u64) {
+        let _ = writeln!(
+            self.out,
+            "{}{{{labels},{label}=\"{word}\"}} {value}",
+            self.name
+        );
+    }
+
+    fn classes(&mut self, labels: &str, counts: &[u64; 6]) {
+        for (class, count) in StatusClass::ALL.into_iter().zip(counts) {
+            self.labelled(labels, "class", class.name(), *count);
+        }
+    }
+
+    fn histogram(&mut self, labels: &str, buckets: &Buckets) {
+        let name = self.name;
+        let mut below = 0;
+        for (us, count) in bucket_bounds_us().iter().zip(&buckets.counts) {
+            below += count;
+            let bound = seconds_of_us(*us);
+            let _ = writeln!(self.out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
+        }
+        let count = buckets.count();
+        let sum = seconds_of_us(buckets.sum_us);
+        let _ = writeln!(self.out, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+        let _ = writeln!(self.out, "{name}_sum{{{labels}}} {sum}");
+        let _ = writeln!(self.out, "{name}_count{{{labels}}} {count}");
+    }
+}
