@@ -23,6 +23,11 @@ impl Average {
         low_half(self.0.load(Ordering::SeqCst))
     }
 
+    /// Takes a failure in: as slow an answer as twice the average, and at least `least_us`.
+    pub(crate) fn penalise(&self, least_us: u32, now_ms: u64) {
+        self.record(self.value_us().saturating_mul(2).max(least_us), now_ms);
+    }
+
     /// Takes a sample in.
     pub(crate) fn record(&self, sample_us: u32, now_ms: u64) {
         let sample_us = sample_us.max(1);

@@ -1,85 +1,149 @@
-//! The balancer: what a pool is, and how a server is chosen and judged.
+//! The balancer: how a server is chosen, taken, and judged.
+//!
+//! A request takes the way of [`Balancer::select`]: load the view, ask the algorithm for a candidate, take a
+//! place there. Candidates that were tried, are full, or turn out to rest are passed over a few
+//! times; then `select_any` looks through the tiers word by word. Whatever could take the request is
+//! found, and nothing scans the pool.
+//!
+//! The view is written under a lock, on changes of health only: by a report that rests or recovers an
+//! endpoint, by the first request after the end of a rest, by the request that tries a rested
+//! endpoint again, and by the first request of all. The last also makes this balancer the home of
+//! the states, so that one that was built but never used (a reload that failed) disturbs nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
 
 use crate::ask::{Ask, Outcome, SelectFault, Selected, Transition};
+use crate::bits::Bits;
+use crate::board::{Board, Home};
+use crate::choose::{Choose, Look, Walk, keeps, want};
+use crate::least_time::FAILURE_US;
+use crate::members::Members;
+use crate::round_robin::Turn;
 use crate::spec::{Algorithm, BalanceFault, EndpointSpec, validate};
-use crate::state::EndpointState;
+use crate::state::{EndpointState, Permit};
+use crate::view::{Tier, View};
+
+/// Candidates of the algorithm that are looked at before any other server is taken.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// One request in so many puts one endpoint of the board right, should a state be shared by two
+/// pools in spite of the rule.
+const HEAL_ONE_IN: u64 = 64;
 
 /// The endpoints of a pool with their algorithm. Shared by all workers.
 #[derive(Debug)]
 pub struct Balancer {
     algorithm: Algorithm,
-    endpoints: Box<[(EndpointSpec, Arc<EndpointState>)]>,
-    turn: AtomicU64,
+    choose: Choose,
+    members: Members,
+    board: Option<Arc<Board>>,
+    view: ArcSwap<View>,
+    turn: Turn,
+    writer: Mutex<Writer>,
+}
+
+/// Held while the view is written.
+#[derive(Debug, Default)]
+struct Writer {
+    /// The states know this balancer's board.
+    settled: bool,
+}
+
+/// What became of an attempt to take a place.
+enum Admission {
+    Taken(Permit),
+    Full,
+    /// It rests, which the view does not know.
+    Resting,
 }
 
 impl Balancer {
     /// A balancer over these endpoints; positions are those of the vector. States may come from
-    /// the balancer before a reload: counts and rests go on.
+    /// the balancer before a reload: counts and rests go on. A state belongs to one pool.
     pub fn new(
         algorithm: Algorithm,
         endpoints: Vec<(EndpointSpec, Arc<EndpointState>)>,
     ) -> Result<Balancer, BalanceFault> {
         validate(&algorithm, &mut endpoints.iter().map(|(spec, _)| spec))?;
+        let members = Members::new(endpoints);
+        let board = keeps(&algorithm, &members).map(|keeps| Arc::new(Board::new(&members, keeps)));
         Ok(Balancer {
             algorithm,
-            endpoints: endpoints.into(),
-            turn: AtomicU64::new(0),
+            choose: Choose::new(&algorithm, &members),
+            members,
+            board,
+            view: ArcSwap::from_pointee(View::unread()),
+            turn: Turn::default(),
+            writer: Mutex::default(),
         })
     }
 
     /// Chooses an endpoint and takes a place there.
     pub fn select(&self, ask: &Ask<'_>) -> Result<Selected, SelectFault> {
-        if self.endpoints.is_empty() {
-            return Err(SelectFault::NoServers);
+        let mut view = self.view.load();
+        if ask.now_ms >= view.next_change_ms {
+            self.refresh_due(&view, ask.now_ms);
+            view = self.view.load();
         }
-        let open = |i: &usize| self.endpoints[*i].0.is_open() && !ask.tried.contains(i);
-        let mut order: Vec<usize> = (0..self.endpoints.len()).filter(open).collect();
-        if order.is_empty() {
-            return Err(if ask.tried.is_empty() {
-                SelectFault::AllDown
-            } else {
-                SelectFault::AllTried
-            });
-        }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) as usize % order.len();
-        order.rotate_left(turn);
-        if let Algorithm::LeastConn { .. } = self.algorithm {
-            order.sort();
-            order.sort_by_key(|i| self.endpoints[*i].1.active());
-        }
-        order.sort_by_key(|i| {
-            (
-                self.endpoints[*i].1.is_resting(ask.now_ms),
-                self.endpoints[*i].0.backup,
-            )
-        });
-        for index in order {
-            let (spec, state) = &self.endpoints[index];
-            if let Some(permit) = state.acquire(spec.max_connections) {
-                state.claim_trial(ask.now_ms, spec.fail_timeout_ms);
-                return Ok(Selected { index, permit });
+        let look = Look {
+            ask,
+            view: &view,
+            members: &self.members,
+            board: self.board.as_deref(),
+        };
+        let mut walk = Walk::default();
+        while walk.step < ATTEMPTS_MAX {
+            let Some(index) = self.choose.candidate(&look, &self.turn, &mut walk) else {
+                break;
+            };
+            walk.step += 1;
+            if ask.tried.contains(&index) {
+                continue;
+            }
+            match self.admit(index, ask.now_ms, view.tier == Tier::Resting) {
+                Admission::Taken(permit) => {
+                    self.heal(ask.random);
+                    return Ok(Selected { index, permit });
+                }
+                Admission::Full => {}
+                Admission::Resting => break,
             }
         }
-        Err(SelectFault::AllFull)
+        self.select_any(&view, ask)
     }
 
-    /// Takes a place at a chosen endpoint (session affinity), when it is ready and not full.
+    /// Takes a place at a given endpoint (session affinity) when it is not down, does not rest and
+    /// is not full. A drained one (weight 0) keeps its sessions.
     pub fn take(&self, index: usize, now_ms: u64) -> Option<Selected> {
-        let (spec, state) = self.endpoints.get(index)?;
-        if spec.down || state.is_resting(now_ms) {
+        let view = self.view.load();
+        if now_ms >= view.next_change_ms {
+            self.refresh_due(&view, now_ms);
+        }
+        if self.members.spec(index)?.down {
             return None;
         }
-        let permit = state.acquire(spec.max_connections)?;
-        Some(Selected { index, permit })
+        match self.admit(index, now_ms, false) {
+            Admission::Taken(permit) => Some(Selected { index, permit }),
+            Admission::Full | Admission::Resting => None,
+        }
     }
 
     /// Counts how a request at an endpoint went; `Some` when that changed the endpoint's health.
+    ///
+    /// `max_fails` failures within `fail_timeout_ms` rest it for `fail_timeout_ms`; successes in
+    /// between do not take them back. After the rest one request may try it: its success is the
+    /// recovery, its failure (or no report at all) another rest.
     pub fn report(&self, index: usize, outcome: Outcome, now_ms: u64) -> Option<Transition> {
-        let (spec, state) = self.endpoints.get(index)?;
-        state.report(spec, outcome, now_ms)
+        let spec = self.members.spec(index)?;
+        let state = &self.members.member(index).state;
+        if outcome == Outcome::Failure && matches!(self.algorithm, Algorithm::LeastTime { .. }) {
+            state.penalise(FAILURE_US, now_ms);
+        }
+        let transition = state.report(spec, outcome, now_ms)?;
+        self.refresh(self.lock(), now_ms);
+        Some(transition)
     }
 
     /// How it chooses.
@@ -89,12 +153,12 @@ impl Balancer {
 
     /// Number of endpoints.
     pub fn len(&self) -> usize {
-        self.endpoints.len()
+        self.members.len()
     }
 
     /// True without endpoints.
     pub fn is_empty(&self) -> bool {
-        self.endpoints.is_empty()
+        self.members.len() == 0
     }
 
     /// What endpoint `index` was told.
@@ -102,7 +166,7 @@ impl Balancer {
     /// # Panics
     /// When `index` is not below [`Balancer::len`].
     pub fn endpoint(&self, index: usize) -> &EndpointSpec {
-        &self.endpoints[index].0
+        &self.members.specs()[index]
     }
 
     /// The live state of endpoint `index`.
@@ -110,14 +174,178 @@ impl Balancer {
     /// # Panics
     /// When `index` is not below [`Balancer::len`].
     pub fn state(&self, index: usize) -> &Arc<EndpointState> {
-        &self.endpoints[index].1
+        &self.members.member(index).state
     }
 
     /// Endpoints that are open (not down, weight above 0) and do not rest.
     pub fn ready_count(&self, now_ms: u64) -> usize {
-        let ready = |(spec, state): &&(EndpointSpec, Arc<EndpointState>)| {
-            spec.is_open() && !state.is_resting(now_ms)
+        let ready = |(index, spec): &(usize, &EndpointSpec)| {
+            spec.is_open() && !self.state(*index).is_resting(now_ms)
         };
-        self.endpoints.iter().filter(ready).count()
+        self.members
+            .specs()
+            .iter()
+            .enumerate()
+            .filter(ready)
+            .count()
+    }
+
+    /// Tries to take a place. `resting_too` when nobody better is left.
+    fn admit(&self, index: usize, now_ms: u64, resting_too: bool) -> Admission {
+        let member = self.members.member(index);
+        let rests_until_ms = member.state.rests_until_ms();
+        if rests_until_ms > now_ms && !resting_too {
+            self.refresh_soon(now_ms);
+            return Admission::Resting;
+        }
+        let Some(permit) = member.state.acquire(member.max_connections) else {
+            return Admission::Full;
+        };
+        if rests_until_ms != 0 && !self.let_through(index, now_ms, resting_too) {
+            return Admission::Resting;
+        }
+        let told = self.board.as_ref().map_or(0, |board| {
+            board.sync(index, &member.state);
+            Arc::as_ptr(board).addr()
+        });
+        member.state.tell_others(told);
+        Admission::Taken(permit)
+    }
+
+    /// Whether this request may go to an endpoint that had to rest: one after the rest, or any
+    /// when nobody better is left.
+    #[cold]
+    fn let_through(&self, index: usize, now_ms: u64, resting_too: bool) -> bool {
+        let member = self.members.member(index);
+        if resting_too {
+            member.state.let_through();
+            return true;
+        }
+        let claimed = member.state.claim_trial(now_ms, member.fail_timeout_ms);
+        if claimed {
+            self.refresh(self.lock(), now_ms);
+        } else {
+            self.refresh_soon(now_ms);
+        }
+        claimed
+    }
+
+    /// Any server that takes the request, tier after tier, or why there is none.
+    #[cold]
+    fn select_any(&self, view: &View, ask: &Ask<'_>) -> Result<Selected, SelectFault> {
+        if self.is_empty() {
+            return Err(SelectFault::NoServers);
+        }
+        let start = match view.tier {
+            // The first healthy one, by definition of that tier.
+            Tier::Zero => 0,
+            _ => crate::hash::reduce(crate::hash::mix(ask.random), self.len() as u64) as usize,
+        };
+        let resting = view.tier == Tier::Resting;
+        if let Some(selected) = self.any_of(&view.ready.bits, start, resting, ask) {
+            return Ok(selected);
+        }
+        if let Some(selected) = self.any_of(&view.spare, start, false, ask) {
+            return Ok(selected);
+        }
+        if self.any_full(&view.ready.bits, ask) || self.any_full(&view.spare, ask) {
+            return Err(SelectFault::AllFull);
+        }
+        // Everybody who is ready was tried, and failed: rather one that rests than an error.
+        if let Some(selected) = self.any_of(&view.open, start, true, ask) {
+            return Ok(selected);
+        }
+        if self.any_full(&view.open, ask) {
+            return Err(SelectFault::AllFull);
+        }
+        let nobody = view.open.is_empty() && view.ready.bits.is_empty();
+        Err(if nobody {
+            SelectFault::AllDown
+        } else {
+            SelectFault::AllTried
+        })
+    }
+
+    fn any_of(
+        &self,
+        bits: &Bits,
+        start: usize,
+        resting_too: bool,
+        ask: &Ask<'_>,
+    ) -> Option<Selected> {
+        let mut taken = None;
+        let full = |at| self.board.as_ref().map_or(0, |board| board.full_word(at));
+        let index = bits.find_from(start, full, |index| {
+            if !ask.tried.contains(&index)
+                && let Admission::Taken(permit) = self.admit(index, ask.now_ms, resting_too)
+            {
+                taken = Some(permit);
+            }
+            taken.is_some()
+        })?;
+        taken.map(|permit| Selected { index, permit })
+    }
+
+    fn any_full(&self, bits: &Bits, ask: &Ask<'_>) -> bool {
+        let Some(board) = &self.board else {
+            return false;
+        };
+        let with_room = |at| !board.full_word(at);
+        bits.find_from(0, with_room, |index| !ask.tried.contains(&index))
+            .is_some()
+    }
+
+    /// The first view, or one that a rest's end made old.
+    #[cold]
+    fn refresh_due(&self, view: &View, now_ms: u64) {
+        if view.next_change_ms == 0 {
+            self.refresh(self.lock(), now_ms);
+        } else {
+            self.refresh_soon(now_ms);
+        }
+    }
+
+    /// Writes the view unless somebody is about it.
+    fn refresh_soon(&self, now_ms: u64) {
+        if let Ok(writer) = self.writer.try_lock() {
+            self.refresh(writer, now_ms);
+        }
+    }
+
+    fn refresh(&self, mut writer: MutexGuard<'_, Writer>, now_ms: u64) {
+        if !writer.settled {
+            writer.settled = true;
+            for (slot, member) in self.members.list().iter().enumerate() {
+                let home = |board: &Arc<Board>| Home {
+                    board: Arc::clone(board),
+                    slot,
+                };
+                member.state.move_home(self.board.as_ref().map(home));
+            }
+        }
+        let view = View::read(
+            &self.members,
+            want(&self.algorithm),
+            now_ms,
+            &self.view.load(),
+        );
+        if let Some(board) = &self.board {
+            board.open_exactly(&view.ready.bits, &self.members);
+        }
+        self.view.store(Arc::new(view));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        // Nothing panics while the view is written, and the next writer starts anew.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heal(&self, random: u64) {
+        if let Some(board) = &self.board
+            && random.is_multiple_of(HEAL_ONE_IN)
+        {
+            let slot = crate::hash::reduce(random.rotate_left(32), self.len() as u64) as usize;
+            board.sync(slot, &self.members.member(slot).state);
+        }
     }
 }

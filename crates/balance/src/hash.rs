@@ -22,15 +22,24 @@ pub fn hash_address(address: IpAddr) -> u64 {
 /// First eight hex digits of the MD5 of `address`, as an integer, modulo `servers`; 0 when there
 /// are none.
 pub fn md5_first8_mod(address: &str, servers: usize) -> usize {
-    let digest = md5(address.as_bytes());
-    let first = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
-    (first as usize).checked_rem(servers).unwrap_or(0)
+    (md5_first8(address) as usize)
+        .checked_rem(servers)
+        .unwrap_or(0)
+}
+
+/// First eight hex digits of the MD5 of `address`, as an integer.
+pub(crate) fn md5_first8(address: &str) -> u32 {
+    let [a, b, c, d, ..] = md5(address.as_bytes());
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// The MD5 of `bytes`.
 pub(crate) fn md5(bytes: &[u8]) -> [u8; 16] {
     Md5::digest(bytes).into()
 }
+
+/// 2^64 divided by the golden ratio: multiples of it are spread evenly.
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Turns the bits of `value` over thoroughly (the finaliser of SplitMix64).
 pub(crate) const fn mix(value: u64) -> u64 {

@@ -8,10 +8,28 @@
 mod ask;
 mod average;
 mod balancer;
+mod bits;
+mod board;
+mod bounded_load;
+mod choose;
 mod hash;
+mod ip_hash;
+mod keyed;
+mod least_conn;
+mod least_time;
+mod maglev;
+mod members;
+mod power_of_two;
+mod random;
+mod rendezvous;
+mod ring;
+mod round_robin;
 mod spec;
 mod split;
 mod state;
+mod view;
+mod weighted_random;
+mod weighted_round_robin;
 
 pub use ask::{Ask, Outcome, SelectFault, Selected, Transition};
 pub use balancer::Balancer;

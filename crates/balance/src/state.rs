@@ -4,11 +4,14 @@
 //! `EndpointState::acquire` and down only when a permit drops. Rests are written under the lock of
 //! `passive`, and read without it.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
 
 use crate::ask::{Outcome, Transition};
 use crate::average::Average;
+use crate::board::{Board, Home};
 use crate::spec::EndpointSpec;
 
 /// Counts, health and times of one endpoint. It belongs to one pool.
@@ -22,9 +25,15 @@ pub struct EndpointState {
     /// End of the rest, 0 when healthy. A time that has passed means that one request may try it.
     rests_until_ms: AtomicU64,
     average: Average,
-    selected: AtomicU64,
+    /// Address of the board of `home`, 0 without one: most endpoints have none, and the hot path
+    /// must not load a pointer to learn that.
+    home_id: AtomicUsize,
+    home: ArcSwapOption<Home>,
     /// Failures in the present window; a copy for readers.
     fails: AtomicU32,
+    /// A request was let through since the last failure, so that a success means recovery (one
+    /// of before the rest does not).
+    on_trial: AtomicBool,
     passive: Mutex<Passive>,
 }
 
@@ -44,11 +53,6 @@ impl EndpointState {
     /// Requests that hold a permit.
     pub fn active(&self) -> u32 {
         self.active.load(Ordering::SeqCst)
-    }
-
-    /// Permits given so far.
-    pub fn selected_total(&self) -> u64 {
-        self.selected.load(Ordering::Relaxed)
     }
 
     /// Decaying average of response times in microseconds; 0 before the first.
@@ -83,16 +87,52 @@ impl EndpointState {
         let sample = u32::try_from(response_us).unwrap_or(u32::MAX);
         self.last_response_us.store(sample, Ordering::Relaxed);
         self.average.record(sample, now_ms);
+        self.tell_home(|board| board.hears_times());
     }
 
-    /// Takes a place, unless `max` (0 is no limit) are taken.
+    /// Takes a failure into the average, for an algorithm that goes by times.
+    pub(crate) fn penalise(&self, least_us: u32, now_ms: u64) {
+        self.average.penalise(least_us, now_ms);
+        self.tell_home(|board| board.hears_times());
+    }
+
+    /// Makes this board the one that hears of every change, or none. The board must be synced
+    /// afterwards, not before: a change in between would be heard by neither.
+    pub(crate) fn move_home(&self, home: Option<Home>) {
+        let id = home
+            .as_ref()
+            .map_or(0, |home| Arc::as_ptr(&home.board).addr());
+        self.home.store(home.map(Arc::new));
+        self.home_id.store(id, Ordering::SeqCst);
+    }
+
+    /// Tells a board other than `told` (its address) that the state changed: the one of a newer
+    /// balancer, when an older one still serves the last requests of before a reload.
+    pub(crate) fn tell_others(&self, told: usize) {
+        if self.home_id.load(Ordering::SeqCst) != told {
+            self.tell_home(|_| true);
+        }
+    }
+
+    #[inline]
+    fn tell_home(&self, hears: impl Fn(&Board) -> bool) {
+        if self.home_id.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        if let Some(home) = &*self.home.load()
+            && hears(&home.board)
+        {
+            home.board.sync(home.slot, self);
+        }
+    }
+
+    /// Takes a place, unless `max` (0 is no limit) are taken. The caller tells the boards.
     pub(crate) fn acquire(self: &Arc<Self>, max: u32) -> Option<Permit> {
         let before = self.active.fetch_add(1, Ordering::SeqCst);
         if max != 0 && before >= max {
             self.active.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
-        self.selected.fetch_add(1, Ordering::Relaxed);
         Some(Permit {
             state: Arc::clone(self),
         })
@@ -102,17 +142,22 @@ impl EndpointState {
     /// until that request was reported or `fail_timeout_ms` has passed again (as nginx does).
     pub(crate) fn claim_trial(&self, now_ms: u64, fail_timeout_ms: u64) -> bool {
         let until = self.rests_until_ms.load(Ordering::Acquire);
-        until != 0
-            && until <= now_ms
-            && self
-                .rests_until_ms
-                .compare_exchange(
-                    until,
-                    rest_end(now_ms, fail_timeout_ms),
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                )
-                .is_ok()
+        if until == 0 || until > now_ms {
+            return false;
+        }
+        let next = rest_end(now_ms, fail_timeout_ms);
+        let claim =
+            self.rests_until_ms
+                .compare_exchange(until, next, Ordering::AcqRel, Ordering::Acquire);
+        if claim.is_ok() {
+            self.let_through();
+        }
+        claim.is_ok()
+    }
+
+    /// Notes that a request goes to it though it rests: its success will be a recovery.
+    pub(crate) fn let_through(&self) {
+        self.on_trial.store(true, Ordering::Release);
     }
 
     /// Counts an outcome. The way of a success of a healthy endpoint is two loads.
@@ -124,7 +169,8 @@ impl EndpointState {
     ) -> Option<Transition> {
         match outcome {
             Outcome::Success => {
-                if self.rests_until_ms() == 0 {
+                // Successes within the window do not take failures back (as in nginx).
+                if self.rests_until_ms() == 0 || !self.on_trial.load(Ordering::Acquire) {
                     return None;
                 }
                 let mut passive = self.lock();
@@ -138,7 +184,7 @@ impl EndpointState {
     }
 
     fn failed(&self, spec: &EndpointSpec, now_ms: u64) -> Option<Transition> {
-        if spec.max_fails == 0 {
+        if spec.max_fails == 0 || spec.fail_timeout_ms == 0 {
             return None;
         }
         let mut passive = self.lock();
@@ -153,6 +199,7 @@ impl EndpointState {
         if until == 0 && passive.fails < spec.max_fails {
             return None;
         }
+        self.on_trial.store(false, Ordering::Release);
         // A failure during the rest, or of the request that tried it again, starts the rest anew.
         self.rests_until_ms
             .store(rest_end(now_ms, spec.fail_timeout_ms), Ordering::Release);
@@ -167,6 +214,7 @@ impl EndpointState {
     fn release(&self) {
         let before = self.active.fetch_sub(1, Ordering::SeqCst);
         debug_assert!(before > 0, "a permit was dropped that nobody took");
+        self.tell_home(|_| true);
     }
 }
 

@@ -1,0 +1,142 @@
+//! The one place that knows all algorithms: what each wants prepared, and who is its next
+//! candidate for a request.
+
+use crate::ask::Ask;
+use crate::board::{Board, Keeps, Score};
+use crate::ip_hash::Modulo;
+use crate::keyed::{Keyed, Source};
+use crate::members::Members;
+use crate::round_robin::Turn;
+use crate::spec::{Algorithm, HashScheme, IpHashMode, MAGLEV_TABLE_DEFAULT, Tie};
+use crate::view::{View, Want};
+use crate::{least_conn, least_time, power_of_two, random, round_robin};
+
+/// What a choice may look at.
+pub(crate) struct Look<'a> {
+    pub(crate) ask: &'a Ask<'a>,
+    pub(crate) view: &'a View,
+    pub(crate) members: &'a Members,
+    pub(crate) board: Option<&'a Board>,
+}
+
+/// Where one request's choice stands between attempts.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    /// Attempts so far.
+    pub(crate) step: u32,
+    /// Looks at a hash table so far.
+    pub(crate) probes: u32,
+    /// Hash of the key, from the first attempt on.
+    pub(crate) hash: u64,
+    /// Place on a ring.
+    pub(crate) at: usize,
+}
+
+/// An algorithm with what it keeps of its own.
+#[derive(Debug)]
+pub(crate) enum Choose {
+    /// Round robin, with or without weights.
+    Turns,
+    /// Random, with or without weights.
+    Random,
+    LeastConn(Tie),
+    LeastTime {
+        probe_one_in: u32,
+    },
+    PowerOfTwo,
+    Modulo(Modulo),
+    Keyed(Box<Keyed>),
+}
+
+impl Choose {
+    pub(crate) fn new(algorithm: &Algorithm, members: &Members) -> Self {
+        match *algorithm {
+            Algorithm::RoundRobin | Algorithm::WeightedRoundRobin { .. } => Choose::Turns,
+            Algorithm::Random | Algorithm::WeightedRandom => Choose::Random,
+            Algorithm::LeastConn { tie } => Choose::LeastConn(tie),
+            Algorithm::LeastTime { probe_one_in, .. } => Choose::LeastTime { probe_one_in },
+            Algorithm::PowerOfTwo => Choose::PowerOfTwo,
+            Algorithm::IpHash(IpHashMode::Modulo) => Choose::Modulo(Modulo::new(members)),
+            Algorithm::IpHash(IpHashMode::Consistent) => {
+                let scheme = HashScheme::Maglev {
+                    table_size: MAGLEV_TABLE_DEFAULT,
+                };
+                Choose::Keyed(Box::new(Keyed::new(members, scheme, Source::Client, None)))
+            }
+            Algorithm::Hash {
+                scheme,
+                bounded_load,
+            } => Choose::Keyed(Box::new(Keyed::new(
+                members,
+                scheme,
+                Source::Key,
+                bounded_load,
+            ))),
+        }
+    }
+
+    /// The next candidate of this request, `None` when the algorithm has no more. It may be one
+    /// that was tried or is full.
+    #[inline]
+    pub(crate) fn candidate(&self, look: &Look<'_>, turn: &Turn, walk: &mut Walk) -> Option<usize> {
+        let Look { ask, view, .. } = *look;
+        match self {
+            Choose::Turns => round_robin::candidate(view, turn),
+            Choose::Random => random::candidate(view, ask.random, walk.step),
+            Choose::LeastConn(tie) => {
+                least_conn::candidate(view, look.board?, *tie, turn, ask.tried)
+            }
+            Choose::LeastTime { probe_one_in } => least_time::candidate(
+                view,
+                look.board?,
+                *probe_one_in,
+                ask.random,
+                walk.step,
+                ask.tried,
+            ),
+            Choose::PowerOfTwo => {
+                power_of_two::candidate(view, look.members, ask.random, walk.step)
+            }
+            Choose::Modulo(modulo) => modulo.candidate(look, walk),
+            Choose::Keyed(keyed) => keyed.candidate(look, walk),
+        }
+    }
+}
+
+/// What the ready view has to prepare.
+pub(crate) fn want(algorithm: &Algorithm) -> Want {
+    match algorithm {
+        Algorithm::WeightedRoundRobin { burst } => Want::Turns { burst: *burst },
+        Algorithm::LeastConn { tie: Tie::Rotate } => Want::Turns { burst: false },
+        Algorithm::WeightedRandom => Want::Line { zeros: true },
+        Algorithm::PowerOfTwo => Want::Line { zeros: false },
+        _ => Want::List,
+    }
+}
+
+/// What the board has to keep; `None` when there is no need of one.
+pub(crate) fn keeps(algorithm: &Algorithm, members: &Members) -> Option<Keeps> {
+    let bounded = matches!(
+        algorithm,
+        Algorithm::Hash {
+            bounded_load: Some(_),
+            ..
+        }
+    );
+    let score = match algorithm {
+        Algorithm::LeastTime { formula, .. } => Some(Score::Time(*formula)),
+        Algorithm::LeastConn { .. } => Some(Score::Active),
+        _ if bounded => Some(Score::Active),
+        _ => None,
+    };
+    let full = members
+        .list()
+        .iter()
+        .any(|member| member.max_connections != 0);
+    let keeps = Keeps {
+        score,
+        full,
+        total: bounded,
+    };
+    (score.is_some() || full).then_some(keeps)
+}
