@@ -406,3 +406,6 @@ pub fn write_chunk_size(out: &mut Vec<u8>, len: usize) {
     line[17] = b'\n';
     out.extend_from_slice(&line[at..]);
 }
+
+#[cfg(test)]
+mod tests;

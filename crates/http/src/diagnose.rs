@@ -120,46 +120,50 @@ fn fault_in_request_line(line: &[u8], limits: &HeadLimits) -> Option<HeadFault> 
     {
         return Some(HeadFault::TargetByte);
     }
-    let version = after.get(target_end + 1..).unwrap_or_default();
-    fault_in_version(version.get(..8).unwrap_or(version))
-        .or_else(|| fault_in_line_end(line))
-        .or_else(|| match version.get(8..) {
-            Some([] | [b'\r'] | [b'\r', b'\n']) => None,
-            _ => Some(HeadFault::RequestLine),
-        })
+    let (version, end) = split_version(after.get(target_end + 1..).unwrap_or_default());
+    let at_end = matches!(end, [] | [b'\r'] | [b'\r', b'\n']);
+    match fault_in_version(version) {
+        Some(HeadFault::VersionMalformed) if !at_end && !version.starts_with(b"HTTP/") => {
+            Some(fault_in_line_end(line).unwrap_or(HeadFault::RequestLine))
+        }
+        Some(fault) => Some(fault),
+        None => fault_in_line_end(line).or((!at_end).then_some(HeadFault::RequestLine)),
+    }
+}
+
+/// Splits what should be a version off its line.
+fn split_version(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = bytes.iter().position(|&b| b <= b' ').unwrap_or(bytes.len());
+    bytes.split_at(end)
 }
 
 fn fault_in_version(version: &[u8]) -> Option<HeadFault> {
     match version {
         b"HTTP/1.0" | b"HTTP/1.1" => None,
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() && *major != b'0' =>
-        {
+        [b'H', b'T', b'T', b'P', b'/', b'1'..=b'9', b'.', b'0'..=b'9'] => {
             Some(HeadFault::VersionUnsupported)
         }
-        [b' ' | b'\t', ..] => Some(HeadFault::RequestLine),
-        _ if version.starts_with(b"HTTP/") => Some(HeadFault::VersionMalformed),
-        _ if version.iter().all(|&b| b > b' ' && b < 0x7f) => Some(HeadFault::VersionMalformed),
+        _ if version.contains(&b'/') => Some(HeadFault::VersionMalformed),
         _ => Some(HeadFault::RequestLine),
     }
 }
 
 fn fault_in_status_line(line: &[u8]) -> Option<HeadFault> {
-    if let Some(fault) = fault_in_version(line.get(..8).unwrap_or(line)) {
-        return Some(match fault {
-            HeadFault::RequestLine => HeadFault::StatusLine,
-            other => other,
-        });
+    let (version, after) = split_version(line);
+    match fault_in_version(version) {
+        Some(HeadFault::RequestLine) => return Some(HeadFault::StatusLine),
+        Some(fault) => return Some(fault),
+        None => {}
     }
-    let body = match line_body(line) {
+    let body = match line_body(after) {
         Ok(body) => body,
         Err(fault) => return Some(fault),
     };
-    match body.get(8..) {
-        Some([b' ', a, b, c]) | Some([b' ', a, b, c, b' ', ..])
+    match body {
+        [b' ', a, b, c] | [b' ', a, b, c, b' ', ..]
             if [a, b, c].iter().all(|d| d.is_ascii_digit()) =>
         {
-            let reason = body.get(13..).unwrap_or_default();
+            let reason = body.get(5..).unwrap_or_default();
             (!reason.iter().all(|&b| is_value_byte(b))).then_some(HeadFault::ControlByte)
         }
         _ => Some(HeadFault::StatusLine),

@@ -184,3 +184,6 @@ impl<'a> IntoIterator for &'a Fields {
         self.list.iter()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -351,3 +351,6 @@ fn accepts_trailers(fields: &Fields, buf: &[u8]) -> bool {
             .flat_map(list)
             .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -236,3 +236,6 @@ fn skip_ows(buf: &[u8], mut at: usize) -> usize {
     }
     at
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,6 @@ impl ResponseHead {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
