@@ -1,6 +1,7 @@
 //! Checks matchers and compiles them into conditions, collecting every fault.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
@@ -58,7 +59,7 @@ struct Compiler {
     steps: Vec<Step>,
     faults: Vec<RouteFault>,
     /// Expressions already compiled: many routes share a few.
-    patterns: HashMap<(String, bool), Pattern>,
+    patterns: HashMap<(String, bool), Arc<Pattern>>,
 }
 
 impl Compiler {
@@ -176,14 +177,14 @@ impl Compiler {
         }
     }
 
-    fn pattern(&mut self, source: &str, at_start: bool) -> Result<Box<Pattern>, String> {
+    fn pattern(&mut self, source: &str, at_start: bool) -> Result<Arc<Pattern>, String> {
         let key = (source.to_owned(), at_start);
         if let Some(pattern) = self.patterns.get(&key) {
-            return Ok(Box::new(pattern.clone()));
+            return Ok(Arc::clone(pattern));
         }
-        let pattern = Pattern::new(source, at_start)?;
-        self.patterns.insert(key, pattern.clone());
-        Ok(Box::new(pattern))
+        let pattern = Arc::new(Pattern::new(source, at_start)?);
+        self.patterns.insert(key, Arc::clone(&pattern));
+        Ok(pattern)
     }
 
     fn methods(&mut self, methods: &[String]) -> Result<Condition, String> {

@@ -1,5 +1,7 @@
 //! Compiled conditions and their evaluation. This is the one place that says whether a request matches.
 
+use std::sync::Arc;
+
 use crate::glob::Glob;
 use crate::networks::Networks;
 use crate::pattern::Pattern;
@@ -23,7 +25,7 @@ pub(crate) enum Condition {
     /// Prefix up to a segment border; does not end in a slash.
     PathSegments(Box<[u8]>),
     PathGlob(Box<Glob>),
-    PathPattern(Box<Pattern>),
+    PathPattern(Arc<Pattern>),
     Method(Box<[Box<[u8]>]>),
     Value {
         field: Field,

@@ -198,11 +198,14 @@ impl Index {
             if node.first_route >= visitor.limit() {
                 return;
             }
-            let label = &self.labels[node.label_start as usize..][..node.label_len as usize];
-            let Some(after) = rest.strip_prefix(label) else {
-                return;
-            };
-            rest = after;
+            // An empty label is not compared: comparing no bytes behind a dangling pointer is very slow on some processors.
+            if node.label_len > 0 {
+                let label = &self.labels[node.label_start as usize..][..node.label_len as usize];
+                let Some(after) = rest.strip_prefix(label) else {
+                    return;
+                };
+                rest = after;
+            }
             if node.prefix != NONE {
                 visitor.list(&self.lists[node.prefix as usize]);
             }
@@ -212,6 +215,9 @@ impl Index {
                 }
                 return;
             };
+            if node.children_len == 0 {
+                return;
+            }
             let start = node.children_start as usize;
             let firsts = &self.first_bytes[start..][..node.children_len as usize];
             let Some(child) = memchr::memchr(*byte, firsts) else {

@@ -1,5 +1,7 @@
 //! Tests of header, cookie and query values, over all occurrences.
 
+use std::sync::Arc;
+
 use memchr::memmem::Finder;
 
 use crate::normal::hex_value;
@@ -23,7 +25,7 @@ pub(crate) struct Field {
 }
 
 /// A compiled value test.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Test {
     Present,
     Absent,
@@ -31,7 +33,7 @@ pub(crate) enum Test {
     Prefix(Box<[u8]>),
     Suffix(Box<[u8]>),
     Contains(Box<Finder<'static>>),
-    Pattern(Box<Pattern>),
+    Pattern(Arc<Pattern>),
 }
 
 impl Test {

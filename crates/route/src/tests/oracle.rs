@@ -18,7 +18,7 @@ pub(super) fn holds(matcher: &Matcher, request: &Request) -> bool {
         Matcher::All(parts) => parts.iter().all(|part| holds(part, request)),
         Matcher::Any(parts) => parts.iter().any(|part| holds(part, request)),
         Matcher::Not(part) => !holds(part, request),
-        Matcher::Listener(listeners) => listeners.iter().any(|&one| one == request.listener),
+        Matcher::Listener(listeners) => listeners.contains(&request.listener),
         Matcher::Host(pattern) => host_holds(pattern, &request.host),
         Matcher::Path(pattern) => path_holds(pattern, &request.path),
         Matcher::Method(methods) => methods.contains(&request.method),
