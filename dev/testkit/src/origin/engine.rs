@@ -1,20 +1,41 @@
 //! Listening, accepting, stopping and starting again.
 
+use std::collections::HashSet;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Stage;
-use crate::wait::until;
+use crate::wait::{until, within};
 
 pub(super) type Handler = Arc<dyn Fn(&mut Stage) + Send + Sync>;
 
 /// Connections that the system may hold for us before they are accepted.
 const BACKLOG: i32 = 4096;
+
+/// A connection that is open.
+#[derive(Debug)]
+struct Live {
+    number: usize,
+    stream: TcpStream,
+    /// True while its script waits for bytes.
+    waiting: Arc<AtomicBool>,
+}
+
+impl Live {
+    /// True when its script waits and the system holds neither bytes nor an end for it.
+    fn is_at_rest(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let nothing = rustix::net::recv(&self.stream, &mut [0_u8][..], flags);
+        self.waiting.load(Ordering::Acquire) && nothing.is_err()
+    }
+}
 
 /// What the threads of an origin share with the test.
 #[derive(Debug, Default)]
@@ -23,7 +44,8 @@ pub(super) struct Shared {
     accepted: AtomicUsize,
     open: AtomicUsize,
     received: Mutex<Vec<Arc<Mutex<Vec<u8>>>>>,
-    streams: Mutex<Vec<(usize, TcpStream)>>,
+    live: Mutex<Vec<Live>>,
+    peers: Mutex<HashSet<SocketAddr>>,
     faults: Mutex<Vec<String>>,
 }
 
@@ -131,6 +153,29 @@ impl Origin {
         })
     }
 
+    /// Waits until all that was sent to us so far has been read, and every connection waits for more.
+    /// False when that does not come about in time.
+    pub fn await_rest(&self, limit: Duration) -> bool {
+        // Connections are accepted in order: once ours is there, all earlier ones are.
+        let Ok(barrier) = TcpStream::connect(self.address) else {
+            return false;
+        };
+        let Ok(own) = barrier.local_addr() else {
+            return false;
+        };
+        let accepted = within(limit, || {
+            lock(&self.shared.peers).remove(&own).then_some(())
+        });
+        drop(barrier);
+        let at_rest = || {
+            lock(&self.shared.live)
+                .iter()
+                .all(Live::is_at_rest)
+                .then_some(())
+        };
+        accepted.is_some() && within(limit, at_rest).is_some()
+    }
+
     /// Takes the breaches of the protocol that were seen; those left here fail the test on drop.
     pub fn take_faults(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.shared.faults))
@@ -147,8 +192,8 @@ impl Origin {
             .acceptor
             .join()
             .expect("the acceptor does not panic");
-        for (_, stream) in lock(&self.shared.streams).drain(..) {
-            let _gone = stream.shutdown(Shutdown::Both);
+        for live in lock(&self.shared.live).drain(..) {
+            let _gone = live.stream.shutdown(Shutdown::Both);
         }
     }
 
@@ -223,19 +268,27 @@ fn serve(stream: TcpStream, handler: Handler, shared: Arc<Shared>, stopped: Arc<
         received.push(Arc::clone(&log));
         received.len() - 1
     };
+    let waiting = Arc::new(AtomicBool::new(false));
     if let Ok(second) = stream.try_clone() {
-        lock(&shared.streams).push((number, second));
+        lock(&shared.live).push(Live {
+            number,
+            stream: second,
+            waiting: Arc::clone(&waiting),
+        });
+    }
+    if let Ok(peer) = stream.peer_addr() {
+        lock(&shared.peers).insert(peer);
     }
     shared.open.fetch_add(1, Ordering::AcqRel);
     shared.accepted.fetch_add(1, Ordering::AcqRel);
     let body = move || {
-        let mut stage = Stage::new(stream, number, log, Arc::clone(&shared), stopped);
+        let mut stage = Stage::new(stream, number, log, Arc::clone(&shared), stopped, waiting);
         let outcome = catch_unwind(AssertUnwindSafe(|| handler(&mut stage)));
         if outcome.is_err() {
             shared.fault(format!("the script of connection {number} panicked"));
         }
-        lock(&shared.streams).retain(|(other, _)| *other != number);
         drop(stage);
+        lock(&shared.live).retain(|live| live.number != number);
         shared.open.fetch_sub(1, Ordering::AcqRel);
     };
     let small = std::thread::Builder::new().stack_size(512 * 1024);

@@ -25,6 +25,7 @@ pub struct Stage {
     shared: Arc<Shared>,
     requests: usize,
     stopped: Arc<AtomicBool>,
+    waiting: Arc<AtomicBool>,
 }
 
 impl Stage {
@@ -34,6 +35,7 @@ impl Stage {
         log: Arc<Mutex<Vec<u8>>>,
         shared: Arc<Shared>,
         stopped: Arc<AtomicBool>,
+        waiting: Arc<AtomicBool>,
     ) -> Stage {
         Stage {
             stream,
@@ -43,6 +45,7 @@ impl Stage {
             shared,
             requests: 0,
             stopped,
+            waiting,
         }
     }
 
@@ -172,7 +175,10 @@ impl Stage {
         let mut piece = [0; 64 * 1024];
         let _kept = self.stream.set_read_timeout(Some(READ_DEADLINE));
         loop {
-            return match self.stream.read(&mut piece) {
+            self.waiting.store(true, Ordering::Release);
+            let outcome = self.stream.read(&mut piece);
+            self.waiting.store(false, Ordering::Release);
+            return match outcome {
                 Ok(len) => {
                     let mut log = lock(&self.log);
                     let keep = RECORD_LEN_MAX.saturating_sub(log.len()).min(len);

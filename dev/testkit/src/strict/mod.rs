@@ -76,6 +76,8 @@ pub struct Reading {
     pub requests: Vec<Request>,
     /// Bytes at the end that are the beginning of a head.
     pub rest: usize,
+    /// Where the reading stopped: all bytes, or the beginning of the message with the fault.
+    pub at: usize,
     /// What stopped the reading.
     pub fault: Option<Fault>,
 }
@@ -97,6 +99,7 @@ pub fn read_requests(bytes: &[u8], mode: Mode) -> Reading {
     let mut reading = Reading::default();
     let mut at = 0;
     while at < bytes.len() {
+        reading.at = at;
         let (head, used) = match take_request_head(&bytes[at..], mode) {
             Ok(Step::Done(head, used)) => (head, used),
             Ok(Step::NeedMore) => {
@@ -128,6 +131,7 @@ pub fn read_requests(bytes: &[u8], mode: Mode) -> Reading {
             }
         }
     }
+    reading.at = at;
     reading
 }
 
