@@ -162,16 +162,17 @@ impl HeaderId {
             return HeaderId::of_short(name);
         };
         let entry = TABLE[slot(len, first, last_but_one, last)];
-        if let Some((known, id)) = NAMES.get((entry as usize).wrapping_sub(1))
-            && name.eq_ignore_ascii_case(known.as_bytes())
-        {
+        let Some((known, id)) = NAMES.get((entry as usize).wrapping_sub(1)) else {
+            return HeaderId::Other;
+        };
+        if same_name(name, known.as_bytes()) {
             return *id;
         }
-        if name.contains(&b'_') {
-            HeaderId::of_underscored(name)
-        } else {
-            HeaderId::Other
+        // No known name has a dash in the bytes that are hashed, so a look-alike falls into the same slot.
+        if len == known.len() && DISGUISED.contains(*id) && looks_like(name, known.as_bytes()) {
+            return HeaderId::LookAlike;
         }
+        HeaderId::Other
     }
 
     /// The only known name of fewer than three bytes.
@@ -184,26 +185,74 @@ impl HeaderId {
         }
     }
 
-    #[cold]
-    fn of_underscored(name: &[u8]) -> HeaderId {
-        let mut dashed = [0u8; NAME_BYTES_MAX];
-        for (to, from) in dashed.iter_mut().zip(name) {
-            *to = if *from == b'_' { b'-' } else { *from };
-        }
-        let id = HeaderId::of(dashed.get(..name.len()).unwrap_or_default());
-        if DISGUISED.contains(id) {
-            HeaderId::LookAlike
-        } else {
-            HeaderId::Other
-        }
-    }
-
     /// The name in lower case; `None` for [`HeaderId::Other`] and [`HeaderId::LookAlike`].
     pub fn name(self) -> Option<&'static str> {
         NAMES
             .get((self as usize).wrapping_sub(2))
             .map(|(name, _)| *name)
     }
+}
+
+/// Whether `name` is `known` in any case; `known` has only lower-case letters and dashes. By whole words, because this
+/// runs for every field of every head.
+#[inline]
+fn same_name(name: &[u8], known: &[u8]) -> bool {
+    if name.len() != known.len() {
+        return false;
+    }
+    let (Some(a), Some(x)) = (name.first_chunk::<8>(), known.first_chunk::<8>()) else {
+        return same_short_name(name, known);
+    };
+    let (Some(b), Some(y)) = (name.last_chunk::<8>(), known.last_chunk::<8>()) else {
+        return false;
+    };
+    let middle = || match (name.get(8..), known.get(8..)) {
+        (Some(m), Some(z)) if m.len() > 8 => match (m.first_chunk::<8>(), z.first_chunk::<8>()) {
+            (Some(m), Some(z)) => same_word(*m, *z),
+            _ => false,
+        },
+        _ => true,
+    };
+    same_word(*a, *x) && same_word(*b, *y) && middle()
+}
+
+const _: () = assert!(NAME_BYTES_MAX <= 24, "three words cover a name");
+
+/// The same for fewer than eight bytes.
+#[inline]
+fn same_short_name(name: &[u8], known: &[u8]) -> bool {
+    let widen = |bytes: [u8; 4]| {
+        let [a, b, c, d] = bytes;
+        [a, b, c, d, 0, 0, 0, 0]
+    };
+    match (
+        name.first_chunk(),
+        known.first_chunk(),
+        name.last_chunk(),
+        known.last_chunk(),
+    ) {
+        (Some(a), Some(x), Some(b), Some(y)) => {
+            same_word(widen(*a), widen(*x)) && same_word(widen(*b), widen(*y))
+        }
+        _ => name.eq_ignore_ascii_case(known),
+    }
+}
+
+/// Whether two words differ in nothing but the case of the letters of `known`: of its bytes only letters have 0x40 set.
+#[inline]
+const fn same_word(word: [u8; 8], known: [u8; 8]) -> bool {
+    const LETTERS: u64 = 0x4040_4040_4040_4040;
+    let known = u64::from_ne_bytes(known);
+    let difference = u64::from_ne_bytes(word) ^ known;
+    difference & !((known & LETTERS) >> 1) == 0
+}
+
+/// Whether `name` becomes `known` when `_` is read as `-`.
+#[cold]
+fn looks_like(name: &[u8], known: &[u8]) -> bool {
+    name.iter()
+        .zip(known)
+        .all(|(&a, b)| (if a == b'_' { b'-' } else { a }).eq_ignore_ascii_case(b))
 }
 
 /// A set of [`HeaderId`]s in one word.
@@ -265,6 +314,38 @@ mod tests {
         }
         assert_eq!(HeaderId::Other.name(), None);
         assert_eq!(HeaderId::LookAlike.name(), None);
+    }
+
+    #[test]
+    fn a_name_that_differs_in_one_byte_is_another() {
+        for (name, id) in NAMES {
+            for at in 0..name.len() {
+                for byte in 0..=255 {
+                    let mut other = name.as_bytes().to_vec();
+                    other[at] = byte;
+                    let same = other.eq_ignore_ascii_case(name.as_bytes());
+                    let found = HeaderId::of(&other);
+                    assert_eq!(found == *id, same, "{}", other.escape_ascii());
+                    if found == HeaderId::LookAlike {
+                        assert!(byte == b'_' && name.as_bytes()[at] == b'-');
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_disguise_is_seen_through() {
+        for (name, id) in NAMES {
+            if name.contains('-') {
+                let found = HeaderId::of(name.replace('-', "_").as_bytes());
+                assert_eq!(
+                    found == HeaderId::LookAlike,
+                    DISGUISED.contains(*id),
+                    "{name}"
+                );
+            }
+        }
     }
 
     #[test]
