@@ -4,6 +4,14 @@
 //! merged. A pattern in any other form could never match, so patterns are treated in the same way; bytes that a request
 //! can only carry escaped (a space, non-ASCII) are escaped here.
 
+use std::net::Ipv6Addr;
+
+/// Longest host that a request can have, in bytes; a longer pattern never matches.
+const HOST_BYTES_MAX: usize = 255;
+
+const CONTROL_ESCAPED: &str =
+    "escaped control characters are refused in every request, so this path can never match";
+
 /// RFC 3986 2.3.
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
@@ -36,12 +44,7 @@ pub(crate) fn normal_escapes(raw: &str) -> Result<Vec<u8>, String> {
                         .to_owned());
                 };
                 match high << 4 | low {
-                    0 => {
-                        return Err(
-                            "`%00` is refused in every request, so this path can never match"
-                                .to_owned(),
-                        );
-                    }
+                    0..b' ' | 0x7f => return Err(CONTROL_ESCAPED.to_owned()),
                     byte if is_unreserved(byte) => out.push(byte),
                     byte => push_escape(byte, &mut out),
                 }
@@ -99,16 +102,14 @@ pub(crate) fn normal_host(raw: &str) -> Result<Vec<u8>, String> {
         return Ok(Vec::new());
     }
     if let Some(inner) = raw.strip_prefix('[') {
-        return match inner
-            .strip_suffix(']')
-            .map(str::parse::<std::net::Ipv6Addr>)
-        {
-            Some(Ok(_)) => Ok(raw.to_ascii_lowercase().into_bytes()),
+        return match inner.strip_suffix(']').map(str::parse::<Ipv6Addr>) {
+            // As browsers write it (RFC 5952).
+            Some(Ok(address)) => Ok(format!("[{address}]").into_bytes()),
             _ if inner.contains("]:") => Err(port_message(raw)),
             _ => Err(format!("`{raw}` is not an IPv6 address in brackets")),
         };
     }
-    if raw.parse::<std::net::Ipv6Addr>().is_ok() {
+    if raw.parse::<Ipv6Addr>().is_ok() {
         return Err(format!(
             "an IPv6 address as a host is written in brackets: `[{raw}]`"
         ));
@@ -136,6 +137,11 @@ pub(crate) fn normal_host(raw: &str) -> Result<Vec<u8>, String> {
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
     if !name.bytes().all(is_name_byte) {
         return Err(format!("`{raw}` has a character that no host name has"));
+    }
+    if name.len() > HOST_BYTES_MAX {
+        return Err(format!(
+            "`{raw}` is longer than any host: at most {HOST_BYTES_MAX} characters"
+        ));
     }
     if name.split('.').any(str::is_empty) {
         return Err(format!("`{raw}` has an empty label"));
@@ -182,6 +188,7 @@ mod tests {
             "/%2",
             "/%zz",
             "/%00",
+            "/%7f",
             "/a?b",
             "/a#b",
             "/a\\b",
@@ -203,8 +210,9 @@ mod tests {
     #[test]
     fn hosts_come_into_request_form() {
         assert_eq!(normal_host("API.Example.com.").unwrap(), b"api.example.com");
-        assert_eq!(normal_host("[2001:DB8::1]").unwrap(), b"[2001:db8::1]");
+        assert_eq!(normal_host("[2001:DB8:0::1]").unwrap(), b"[2001:db8::1]");
         assert_eq!(normal_host("").unwrap(), b"");
+        assert!(normal_host(&"a".repeat(256)).is_err());
         for raw in [
             "a:80",
             "[::1]:80",

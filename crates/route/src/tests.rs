@@ -5,6 +5,7 @@ mod explained;
 mod faults;
 mod oracle;
 mod random;
+mod request_form;
 mod semantics;
 mod shadowed;
 

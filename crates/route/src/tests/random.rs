@@ -151,9 +151,21 @@ fn typical() -> impl Strategy<Value = Matcher> {
         })
 }
 
+/// Several conditions on the same thing, which the index must join: nested, apart, or both required.
+fn stacked() -> impl Strategy<Value = Matcher> {
+    prop_oneof![
+        vec(host_pattern(), 2..4),
+        vec(path_pattern(), 2..4),
+        vec(value_matcher(), 2..4),
+        vec(other_matcher(), 2..4),
+    ]
+    .prop_map(Matcher::All)
+}
+
 fn table() -> impl Strategy<Value = Vec<Matcher>> {
     prop_oneof![
         4 => vec(prop_oneof![3 => typical(), 2 => nested()], 1..40),
+        2 => vec(prop_oneof![4 => stacked(), 1 => typical()], 5..40),
         // Many exact values in one place, so that tables are made.
         2 => vec(prop_oneof![6 => value_matcher(), 1 => typical()], 10..50),
         // Long lists of paths under few hosts.
@@ -239,7 +251,7 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn the_index_finds_what_trying_all_finds(matchers in table(), requests in vec(request(), 30)) {
@@ -265,7 +277,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(250))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn compiled_conditions_mean_what_is_documented(

@@ -222,3 +222,9 @@ fn more_lists_than_are_gathered_at_once() {
     assert_eq!(find(&router, &request), Some(last));
     assert_eq!(find(&router, &request.header("x-no", "1")), Some(0));
 }
+
+#[test]
+fn workers_share_a_router() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&router([]));
+}
