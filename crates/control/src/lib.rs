@@ -1,2 +1,17 @@
-//! Turns configuration into a snapshot, publishes it and owns live state.
+//! The control plane: compiles a configuration into a snapshot, starts the workers on it, tells how
+//! they fare, and drains them.
+//!
+//! [`compile`] is pure but for its messages; [`start`] opens logs, binds sockets and starts threads;
+//! [`Status`] is what the admin listener and the command line ask.
 #![forbid(unsafe_code)]
+
+mod compile;
+mod explain;
+mod limits;
+mod start;
+mod status;
+
+pub use compile::{Compiled, compile};
+pub use explain::{Explained, Question, explain};
+pub use start::{Bind, Running, StartFault, start};
+pub use status::{Page, Status};

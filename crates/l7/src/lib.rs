@@ -1,2 +1,31 @@
 //! The HTTP data plane: the phases of a request and the one driver that walks them.
+//!
+//! Start reading at [`driver`]. A worker ([`run_worker`]) accepts connections ([`accept`]), a session
+//! reads heads from one, the driver walks each request through its phases, and two [`relay`]s move
+//! the bytes. All configuration comes in as a [`Snapshot`]; nothing here reads a file.
 #![forbid(unsafe_code)]
+
+pub mod accept;
+pub mod client;
+pub mod driver;
+pub mod error;
+pub mod exchange;
+mod finish;
+mod forward;
+mod heads;
+pub mod relay;
+mod reply;
+mod run;
+pub mod session;
+mod snapshot;
+mod tunnel;
+mod vars;
+mod worker;
+
+pub use run::run_worker;
+pub use snapshot::{
+    Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, HostPlan, KeepRequestId, ListenerPlan,
+    MIN_RATE_GRACE_MS, PoolPlan, Produce, RequestIdPlan, RoutePlan, RouteTimeouts, Snapshot,
+    Target, XForwarded,
+};
+pub use worker::{Gate, View, Worker};

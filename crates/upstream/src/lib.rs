@@ -1,2 +1,15 @@
-//! Connections to backends: resolve, connect, keep and reuse.
+//! Connections to backends: names resolved, sockets connected, idle connections kept and reused.
+//!
+//! A [`Pool`] is shared by all workers; the idle connections of [`IdleConnections`] belong to one
+//! worker. What is forwarded over a connection is not known here.
 #![forbid(unsafe_code)]
+
+mod connect;
+mod idle;
+mod pool;
+mod resolve;
+
+pub use connect::{ConnectFault, Connection, poll_alive, start_connect};
+pub use idle::IdleConnections;
+pub use pool::{KeepAlive, Pool, Server, ServerAddress};
+pub use resolve::{ResolveFault, keep_resolving, resolve};

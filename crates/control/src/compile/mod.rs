@@ -1,0 +1,214 @@
+//! From the validated model to what the data plane reads.
+//!
+//! What only the cores can judge (expressions, templates, balancers) is reported here with the same
+//! diagnostics, at the place in the file where it was written.
+
+mod edits;
+mod logs;
+mod pools;
+mod routes;
+mod summary;
+
+use std::sync::Arc;
+
+use keel_config::model::{ClientHeader, KeepId, Listener, Model};
+use keel_config::{Code, Diagnostic, Severity, Span, codes};
+use keel_http::template::{Template, TemplateFault};
+use keel_http::{HeadLimits, HeaderId};
+use keel_l7::{KeepRequestId, ListenerPlan, RequestIdPlan, Snapshot};
+use keel_observe::log::LogSpec;
+use keel_observe::{Names, PoolNames};
+
+use crate::status::Handle;
+pub use summary::RuleSummary;
+
+/// Bytes per second that a request's body must reach on average, after a grace of ten seconds.
+const BODY_RATE_MIN: u64 = 64;
+
+/// A configuration, ready to start.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What the data plane reads. Its logs are not opened yet.
+    pub snapshot: Snapshot,
+    /// The access logs to open, in the order of their positions.
+    pub logs: Vec<LogSpec>,
+    /// Names for the metrics.
+    pub names: Names,
+    /// What `/stats` tells about the routes.
+    pub rules: Vec<RuleSummary>,
+    /// Routes that stand before those of the file (redirects of whole listeners).
+    pub routes_before: usize,
+    /// Answers pages that routes expose, once the status is known.
+    pub handle: Arc<Handle>,
+    /// Warnings.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Collects what is wrong.
+pub(crate) struct Report<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) found: Vec<Diagnostic>,
+}
+
+impl Report<'_> {
+    pub(crate) fn add(
+        &mut self,
+        code: &'static Code,
+        span: Span,
+        what: impl Into<String>,
+        help: &str,
+    ) {
+        let mut diagnostic = Diagnostic::new(code, &self.model.sources, span, what);
+        if !help.is_empty() {
+            diagnostic = diagnostic.help(help);
+        }
+        self.found.push(diagnostic);
+    }
+
+    /// A template, or a report and an empty one.
+    pub(crate) fn template(&mut self, text: &str, span: Span) -> Template {
+        match Template::parse(text) {
+            Ok(template) => template,
+            Err(fault) => {
+                self.bad_template(&fault, text, span);
+                Template::default()
+            }
+        }
+    }
+
+    pub(crate) fn bad_template(&mut self, fault: &TemplateFault, text: &str, span: Span) {
+        let shown = match fault.name.is_empty() {
+            true => format!("`{text}`: {fault}"),
+            false => format!("`${}` in `{text}`: {fault}", fault.name),
+        };
+        let diagnostic = Diagnostic::new(&codes::BAD_TEMPLATE, &self.model.sources, span, shown)
+            .guess(fault.suggestion.map(|name| format!("${name}")))
+            .help("the reference page of variables lists every name; write `$$` for a dollar");
+        self.found.push(diagnostic);
+    }
+}
+
+/// Compiles a model.
+///
+/// # Errors
+/// All that the cores find wrong, errors and warnings.
+pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
+    let mut report = Report {
+        model,
+        found: Vec::new(),
+    };
+    let handle = Arc::new(Handle::default());
+    let logs = logs::specs(&mut report);
+    let pools = pools::plans(&mut report);
+    let routes = routes::plans(&mut report, &handle);
+    let listeners = model
+        .listeners
+        .iter()
+        .map(|it| listener(&mut report, it))
+        .collect();
+    if report
+        .found
+        .iter()
+        .any(|found| found.severity() == Severity::Error)
+    {
+        return Err(report.found);
+    }
+    let (Some(router), Some(pools)) = (routes.router, pools) else {
+        return Err(report.found);
+    };
+    let rules = summary::rules(model);
+    let names = names(model, &routes.names);
+    let snapshot = Snapshot {
+        listeners,
+        router,
+        routes: routes.plans,
+        pools,
+        logs: Vec::new(),
+        trusted_proxies: model
+            .client_address
+            .trusted_proxies
+            .iter()
+            .map(|net| **net)
+            .collect(),
+        client_address_headers: model.client_address.headers.iter().map(header_id).collect(),
+        request_id: RequestIdPlan {
+            header: model.request_id.header.value.clone(),
+            keep: match model.request_id.keep {
+                KeepId::Trusted => KeepRequestId::Trusted,
+                KeepId::Always => KeepRequestId::Always,
+                KeepId::Never => KeepRequestId::Never,
+            },
+        },
+    };
+    Ok(Compiled {
+        snapshot,
+        logs,
+        names,
+        rules,
+        routes_before: routes.before,
+        handle,
+        warnings: report.found,
+    })
+}
+
+fn header_id(header: &ClientHeader) -> HeaderId {
+    match header {
+        ClientHeader::XForwardedFor => HeaderId::XForwardedFor,
+        ClientHeader::XRealIp => HeaderId::XRealIp,
+        ClientHeader::CfConnectingIp => HeaderId::CfConnectingIp,
+        ClientHeader::XClientIp => HeaderId::XClientIp,
+        ClientHeader::Forwarded => HeaderId::Forwarded,
+    }
+}
+
+fn listener(report: &mut Report<'_>, listener: &Listener) -> ListenerPlan {
+    let model = report.model;
+    let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let logs = listener.access_log.as_ref().unwrap_or(&model.access_log);
+    let (limits, timeouts) = (&listener.limits, &listener.timeouts);
+    ListenerPlan {
+        name: listener.name.value.clone(),
+        scheme: "http",
+        head_limits: HeadLimits {
+            head_bytes_max: usize::try_from(limits.head).unwrap_or(usize::MAX),
+            fields_max: limits.fields as usize,
+            target_bytes_max: usize::try_from(limits.target).unwrap_or(usize::MAX),
+        },
+        head_timeout_ms: ms(timeouts.head),
+        idle_timeout_ms: ms(timeouts.idle),
+        body_timeout_ms: ms(timeouts.body),
+        send_timeout_ms: ms(timeouts.send),
+        body_rate_min: BODY_RATE_MIN,
+        requests_max: limits.requests,
+        body_bytes_max: limits.body,
+        logs: logs::positions(logs),
+        request_edits: edits::merged(report, [&model.headers.request, &listener.headers.request]),
+        response_edits: edits::merged(
+            report,
+            [&model.headers.response, &listener.headers.response],
+        ),
+    }
+}
+
+fn names(model: &Model, routes: &[String]) -> Names {
+    Names {
+        listeners: model
+            .listeners
+            .iter()
+            .map(|it| it.name.value.clone())
+            .collect(),
+        routes: routes.to_vec(),
+        pools: model
+            .pools
+            .iter()
+            .map(|pool| PoolNames {
+                name: pool.name.value.clone(),
+                servers: pool
+                    .servers
+                    .iter()
+                    .map(|server| server.name.value.clone())
+                    .collect(),
+            })
+            .collect(),
+    }
+}

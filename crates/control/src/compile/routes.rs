@@ -1,0 +1,396 @@
+//! Routes: conditions to matchers, targets, edits, and the router over them.
+
+use std::sync::Arc;
+
+use keel_balance::Split;
+use keel_config::Diagnostic;
+use keel_config::model::{
+    self, Condition, ErrorPages, FieldTest, Redirect, Respond, Route, SplitBy,
+};
+use keel_config::{Span, codes};
+use keel_l7::{
+    Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, RoutePlan, RouteTimeouts, Target,
+    XForwarded,
+};
+use keel_route::{
+    HostPattern, Matcher, PathInMatcher, PathPattern, RouteFault, RouteSpec, Router, Step,
+    ValueTest,
+};
+
+use super::pools::{host, ms};
+use super::{Report, edits, logs};
+use crate::status::{Handle, Page};
+
+/// The routes of a snapshot.
+pub(super) struct Routes {
+    /// `None` when a matcher cannot be compiled.
+    pub(super) router: Option<Router>,
+    /// In the order of the router; one more at the end for unmatched requests.
+    pub(super) plans: Vec<RoutePlan>,
+    /// Names in the same order, without the last.
+    pub(super) names: Vec<String>,
+    /// How many stand before those of the file.
+    pub(super) before: usize,
+}
+
+/// Where each part of a matcher was written.
+type Places = Vec<(PathInMatcher, Span)>;
+
+/// Compiles all routes.
+pub(super) fn plans(report: &mut Report<'_>, handle: &Arc<Handle>) -> Routes {
+    let model = report.model;
+    let mut specs = Vec::new();
+    let mut plans = Vec::new();
+    let mut places: Vec<Places> = Vec::new();
+    let shared_pages = pages(&model.error_pages);
+    for (position, listener) in model.listeners.iter().enumerate() {
+        let Some(redirect) = &listener.redirect else {
+            continue;
+        };
+        let name = format!("{} redirect", listener.name.value);
+        let id = u16::try_from(position).unwrap_or(u16::MAX);
+        specs.push(RouteSpec {
+            name: name.clone(),
+            matcher: Matcher::Listener(vec![id]),
+        });
+        places.push(vec![(PathInMatcher::default(), redirect.span)]);
+        let target = redirect_target(report, &redirect.value);
+        plans.push(bare_plan(name, target, shared_pages.clone()));
+    }
+    let before = specs.len();
+    for route in &model.routes {
+        let mut found = Places::new();
+        let matcher = matcher(&route.condition.value, &mut Vec::new(), &mut found);
+        found.push((PathInMatcher::default(), route.condition.span));
+        specs.push(RouteSpec {
+            name: route.name.value.clone(),
+            matcher,
+        });
+        places.push(found);
+        plans.push(plan(report, route, handle, &shared_pages));
+    }
+    let names = specs.iter().map(|spec| spec.name.clone()).collect();
+    let router = match Router::compile(specs) {
+        Ok(router) => Some(router),
+        Err(faults) => {
+            for fault in &faults {
+                fault_found(report, fault, &places);
+            }
+            None
+        }
+    };
+    if let Some(router) = &router {
+        warn_unreachable(report, router, before);
+    }
+    plans.push(no_route(&shared_pages));
+    Routes {
+        router,
+        plans,
+        names,
+        before,
+    }
+}
+
+fn fault_found(report: &mut Report<'_>, fault: &RouteFault, places: &[Places]) {
+    let found = places.get(fault.route).map_or(&[][..], Vec::as_slice);
+    // The longest place that is a beginning of the fault's.
+    let span = found
+        .iter()
+        .filter(|(path, _)| fault.part.0.starts_with(&path.0))
+        .max_by_key(|(path, _)| path.0.len())
+        .map_or(Span::default(), |(_, span)| *span);
+    let code = if fault.message.contains("glob") {
+        &codes::BAD_GLOB
+    } else {
+        &codes::BAD_REGEX
+    };
+    report.add(code, span, fault.message.clone(), "");
+}
+
+fn warn_unreachable(report: &mut Report<'_>, router: &Router, before: usize) {
+    let model = report.model;
+    for shadowed in router.unreachable() {
+        let Some(route) = shadowed
+            .route
+            .checked_sub(before)
+            .and_then(|at| model.routes.get(at))
+        else {
+            continue;
+        };
+        let by = router.name(shadowed.by).unwrap_or_default();
+        let what = format!("route `{}` can never be reached", route.name.value);
+        let mut found = Diagnostic::new(
+            &codes::UNREACHABLE_ROUTE,
+            &model.sources,
+            route.name.span,
+            what,
+        )
+        .why(format!(
+            "route `{by}` stands before it and takes all its requests"
+        ))
+        .help("move it before that route, or take it away");
+        if let Some(first) = shadowed
+            .by
+            .checked_sub(before)
+            .and_then(|at| model.routes.get(at))
+        {
+            found = found.related(&model.sources, first.name.span, "this route takes them");
+        }
+        report.found.push(found);
+    }
+}
+
+/// A condition as a matcher; notes where each part was written.
+fn matcher(condition: &Condition, path: &mut Vec<Step>, places: &mut Places) -> Matcher {
+    let mut list = |conditions: &[Condition], step: fn(usize) -> Step, path: &mut Vec<Step>| {
+        let parts = conditions.iter().enumerate().map(|(position, condition)| {
+            path.push(step(position));
+            let part = matcher(condition, path, places);
+            path.pop();
+            part
+        });
+        parts.collect::<Vec<_>>()
+    };
+    match condition {
+        Condition::All(all) if all.is_empty() => Matcher::Always,
+        Condition::All(all) => Matcher::All(list(all, Step::All, path)),
+        Condition::Any(any) => Matcher::Any(list(any, Step::Any, path)),
+        Condition::Not(not) => {
+            path.push(Step::Not);
+            let part = matcher(not, path, places);
+            path.pop();
+            Matcher::Not(Box::new(part))
+        }
+        Condition::Listener(ids) => Matcher::Listener(ids.iter().map(|id| id.value.0).collect()),
+        Condition::Host(hosts) => {
+            let hosts = hosts
+                .iter()
+                .map(|host| (Matcher::Host(host_pattern(host)), host.span));
+            alternatives(hosts.collect(), path, places)
+        }
+        Condition::Path(paths) => {
+            let paths = paths
+                .iter()
+                .map(|it| (Matcher::Path(path_pattern(it)), it.span));
+            alternatives(paths.collect(), path, places)
+        }
+        Condition::Method(methods) => {
+            Matcher::Method(methods.iter().map(|method| method.value.clone()).collect())
+        }
+        Condition::Header(test) => field(test, path, places, |name, test| Matcher::Header {
+            name,
+            test,
+        }),
+        Condition::Cookie(test) => field(test, path, places, |name, test| Matcher::Cookie {
+            name,
+            test,
+        }),
+        Condition::Query(test) => field(test, path, places, |name, test| Matcher::Query {
+            name,
+            test,
+        }),
+        Condition::Client(nets) => Matcher::Client(nets.iter().map(|net| net.value).collect()),
+        Condition::Scheme(scheme) => Matcher::Scheme(keel_config::Word::word(*scheme).to_owned()),
+    }
+}
+
+/// One of several; a single one stands for itself.
+fn alternatives(mut parts: Vec<(Matcher, Span)>, path: &[Step], places: &mut Places) -> Matcher {
+    if parts.len() == 1
+        && let Some((only, span)) = parts.pop()
+    {
+        places.push((PathInMatcher(path.to_vec()), span));
+        return only;
+    }
+    for (position, (_, span)) in parts.iter().enumerate() {
+        let mut at = path.to_vec();
+        at.push(Step::Any(position));
+        places.push((PathInMatcher(at), *span));
+    }
+    Matcher::Any(parts.into_iter().map(|(part, _)| part).collect())
+}
+
+fn field(
+    test: &FieldTest,
+    path: &[Step],
+    places: &mut Places,
+    make: fn(String, ValueTest) -> Matcher,
+) -> Matcher {
+    let parts = test
+        .tests
+        .iter()
+        .map(|value| (make(test.name.value.clone(), value_test(value)), value.span))
+        .collect();
+    alternatives(parts, path, places)
+}
+
+fn host_pattern(pattern: &model::HostPattern) -> HostPattern {
+    match pattern {
+        model::HostPattern::Exact(name) => HostPattern::Exact(name.clone()),
+        model::HostPattern::Wildcard(suffix) => HostPattern::Wildcard(format!("*.{suffix}")),
+        model::HostPattern::Any => HostPattern::Any,
+    }
+}
+
+fn path_pattern(pattern: &model::PathPattern) -> PathPattern {
+    match pattern {
+        model::PathPattern::Exact(path) => PathPattern::Exact(path.clone()),
+        model::PathPattern::Prefix { path, segment } => PathPattern::Prefix {
+            path: path.clone(),
+            segment: *segment,
+        },
+        model::PathPattern::Glob(glob) => PathPattern::Glob(glob.clone()),
+        model::PathPattern::Regex(regex) => PathPattern::Regex(regex.clone()),
+    }
+}
+
+fn value_test(test: &model::ValueTest) -> ValueTest {
+    match test {
+        model::ValueTest::Present => ValueTest::Present,
+        model::ValueTest::Absent => ValueTest::Absent,
+        model::ValueTest::Exact(text) => ValueTest::Exact(text.clone()),
+        model::ValueTest::Prefix(text) => ValueTest::Prefix(text.clone()),
+        model::ValueTest::Suffix(text) => ValueTest::Suffix(text.clone()),
+        model::ValueTest::Contains(text) => ValueTest::Contains(text.clone()),
+        model::ValueTest::Regex(text) => ValueTest::Regex(text.clone()),
+    }
+}
+
+fn plan(
+    report: &mut Report<'_>,
+    route: &Route,
+    handle: &Arc<Handle>,
+    shared_pages: &Arc<[ErrorPage]>,
+) -> RoutePlan {
+    let model = report.model;
+    let own_pages = route.error_pages != model.error_pages;
+    let times = &route.timeouts;
+    RoutePlan {
+        name: route.name.value.clone(),
+        target: target(report, route, handle),
+        body_bytes_max: route.body_limit,
+        timeouts: RouteTimeouts {
+            connect_ms: times.connect.map(ms),
+            read_ms: times.read.map(ms),
+            send_ms: times.send.map(ms),
+            body_ms: times.body.map(ms),
+            tunnel_ms: times.read.map(ms),
+        },
+        request_edits: edits::level(report, &route.headers.request),
+        response_edits: response_edits(report, route),
+        forwarded: forwarded(&route.forwarded),
+        host: route.host.as_ref().map(host),
+        show_backend: route.show_backend.unwrap_or(model.show_backend),
+        logs: route.access_log.as_ref().map(|ids| logs::positions(ids)),
+        error_pages: if own_pages {
+            pages(&route.error_pages)
+        } else {
+            shared_pages.clone()
+        },
+    }
+}
+
+fn target(report: &mut Report<'_>, route: &Route, handle: &Arc<Handle>) -> Target {
+    match &route.target.value {
+        model::Target::Pool(pool) => Target::Pool(pool.value),
+        model::Target::Split(split) => Target::Split {
+            split: Split::new(split.parts.iter().map(|part| part.weight)),
+            pools: split.parts.iter().map(|part| part.pool.value).collect(),
+            by: match &split.by {
+                SplitBy::ClientAddress => HashKey::ClientAddress,
+                SplitBy::Random => HashKey::Random,
+                SplitBy::Header(name) => HashKey::Header(name.value.to_ascii_lowercase()),
+                SplitBy::Cookie(name) => HashKey::Cookie(name.value.clone()),
+            },
+        },
+        model::Target::Redirect(redirect) => redirect_target(report, redirect),
+        model::Target::Respond(respond) => Target::Respond(fixed(respond)),
+        model::Target::Expose(expose) => {
+            let page = match expose {
+                model::Expose::Health => Page::Health,
+                model::Expose::Stats => Page::Stats,
+                model::Expose::Metrics => Page::Metrics,
+            };
+            Target::Produce(handle.page(page))
+        }
+    }
+}
+
+fn redirect_target(report: &mut Report<'_>, redirect: &Redirect) -> Target {
+    let location = report.template(&redirect.to.value, redirect.to.span);
+    Target::Redirect {
+        status: redirect.status.code(),
+        location,
+    }
+}
+
+/// The route's edits, and the fields of its fixed answer.
+fn response_edits(report: &mut Report<'_>, route: &Route) -> Edits {
+    let mut all = edits::level(report, &route.headers.response);
+    if let model::Target::Respond(respond) = &route.target.value {
+        for field in &respond.headers {
+            let value = report.template(&field.value.value, field.value.span);
+            all.add(&field.name.value, value);
+        }
+    }
+    all
+}
+
+fn fixed(respond: &Respond) -> FixedAnswer {
+    FixedAnswer {
+        status: respond.status,
+        content_type: respond.content_type.clone().unwrap_or_default(),
+        headers: Vec::new(),
+        body: respond.body.clone(),
+    }
+}
+
+fn forwarded(forwarded: &model::Forwarded) -> ForwardedPlan {
+    ForwardedPlan {
+        x_forwarded: match forwarded.x_forwarded {
+            model::XForwarded::Append => XForwarded::Append,
+            model::XForwarded::Replace => XForwarded::Replace,
+            model::XForwarded::Off => XForwarded::Off,
+        },
+        x_real_ip: forwarded.x_real_ip,
+        forwarded: forwarded.forwarded,
+    }
+}
+
+fn pages(pages: &ErrorPages) -> Arc<[ErrorPage]> {
+    (400..=599)
+        .filter_map(|status| {
+            pages.page(status).map(|page| ErrorPage {
+                statuses: (status, status),
+                content_type: page.content_type.clone(),
+                body: page.body.clone(),
+            })
+        })
+        .collect()
+}
+
+const FORWARDED_DEFAULT: ForwardedPlan = ForwardedPlan {
+    x_forwarded: XForwarded::Append,
+    x_real_ip: true,
+    forwarded: false,
+};
+
+fn bare_plan(name: String, target: Target, error_pages: Arc<[ErrorPage]>) -> RoutePlan {
+    RoutePlan {
+        name,
+        target,
+        body_bytes_max: None,
+        timeouts: RouteTimeouts::default(),
+        request_edits: Edits::default(),
+        response_edits: Edits::default(),
+        forwarded: FORWARDED_DEFAULT,
+        host: None,
+        show_backend: false,
+        logs: None,
+        error_pages,
+    }
+}
+
+fn no_route(pages: &Arc<[ErrorPage]>) -> RoutePlan {
+    bare_plan("-".to_owned(), Target::NoRoute, pages.clone())
+}

@@ -1,0 +1,275 @@
+//! What would happen to a request, and why: `evenkeel explain`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use keel_balance::Ask;
+use keel_http::{HeadStatus, NormalRequest, RequestHead, frame_request};
+use keel_l7::Target;
+use keel_route::{HeaderSource, RequestView};
+use keel_types::PoolId;
+
+use crate::compile::Compiled;
+
+/// Routes that are told of before the one that matched; the others are summed up.
+const TRIALS_SHOWN_MAX: usize = 10_000;
+
+/// A request to explain.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The method.
+    pub method: String,
+    /// The URL, `http://host/path?query`.
+    pub url: String,
+    /// Headers, as name and value.
+    pub headers: Vec<(String, String)>,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The listener's name; the first one when unset.
+    pub listener: Option<String>,
+}
+
+impl Default for Question {
+    fn default() -> Question {
+        Question {
+            method: "GET".to_owned(),
+            url: "http://localhost/".to_owned(),
+            headers: Vec::new(),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            listener: None,
+        }
+    }
+}
+
+/// The explanation, as lines for a terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// The lines.
+    pub lines: Vec<String>,
+    /// Whether a route matched.
+    pub matched: bool,
+}
+
+struct Headers<'a>(&'a RequestHead, &'a [u8]);
+
+impl HeaderSource for Headers<'_> {
+    fn each(&self, name: &[u8], f: &mut dyn FnMut(&[u8]) -> bool) {
+        for value in self.0.fields.all_named(name, self.1) {
+            if f(value) {
+                return;
+            }
+        }
+    }
+}
+
+/// Explains a request by the same code that serves it.
+///
+/// # Errors
+/// A sentence when the question is no request: a bad URL, header, or listener.
+pub fn explain(compiled: &Compiled, question: &Question) -> Result<Explained, String> {
+    let snapshot = &compiled.snapshot;
+    let bytes = as_request(question)?;
+    let mut head = RequestHead::new();
+    let listener = listener(compiled, question)?;
+    let plan = snapshot
+        .listeners
+        .get(listener)
+        .ok_or("there is no listener")?;
+    match head.parse(&bytes, &plan.head_limits) {
+        Ok(HeadStatus::Complete) => {}
+        Ok(HeadStatus::Partial) => return Err("the request is not complete".to_owned()),
+        Err(fault) => return Ok(refused(&fault.to_string(), fault.status())),
+    }
+    let mut normal = NormalRequest::new();
+    let read = frame_request(&head, &bytes)
+        .map(drop)
+        .and_then(|()| normal.read(&head, &bytes));
+    if let Err(fault) = read {
+        return Ok(refused(&fault.to_string(), fault.status()));
+    }
+    let view = RequestView {
+        listener: u16::try_from(listener).unwrap_or(u16::MAX),
+        method: head.method_span.of(&bytes),
+        scheme: plan.scheme,
+        host: normal.host(&bytes),
+        port: normal.port(),
+        path: normal.path(&bytes),
+        query: normal.query(&bytes),
+        client: question.client,
+        headers: &Headers(&head, &bytes),
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut lines = vec![format!(
+        "request   {} host={} path={} client={} listener={}",
+        question.method,
+        text(view.host),
+        text(view.path),
+        question.client,
+        plan.name
+    )];
+    let mut matched = None;
+    for trial in snapshot.router.explain(&view, TRIALS_SHOWN_MAX) {
+        let name = snapshot.router.name(trial.route).unwrap_or_default();
+        let verdict = if trial.matched { "matches" } else { "no" };
+        lines.push(format!("route     {name}: {verdict}: {}", trial.why));
+        if trial.matched {
+            matched = Some(trial.route);
+        }
+    }
+    let matched = matched.or_else(|| snapshot.router.find(&view));
+    match matched {
+        None => lines.push("answer    404 No matching route found (X-Error: No-Route)".to_owned()),
+        Some(route) => explain_target(compiled, route, question, &mut lines),
+    }
+    Ok(Explained {
+        lines,
+        matched: matched.is_some(),
+    })
+}
+
+fn refused(why: &str, status: u16) -> Explained {
+    let lines = vec![format!("answer    {status}: refused before routing: {why}")];
+    Explained {
+        lines,
+        matched: false,
+    }
+}
+
+/// The question as the bytes that a client would send, so that it goes through the same door.
+fn as_request(question: &Question) -> Result<Vec<u8>, String> {
+    let rest = question
+        .url
+        .strip_prefix("http://")
+        .or_else(|| question.url.strip_prefix("https://"))
+        .ok_or_else(|| format!("`{}` is no URL: write http://host/path", question.url))?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    let target = match target.starts_with('/') {
+        true => target.to_owned(),
+        false => format!("/{target}"),
+    };
+    let mut out = format!("{} {target} HTTP/1.1\r\n", question.method);
+    if !question
+        .headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
+        out.push_str(&format!("Host: {authority}\r\n"));
+    }
+    for (name, value) in &question.headers {
+        out.push_str(&format!("{name}: {value}\r\n"));
+    }
+    out.push_str("\r\n");
+    Ok(out.into_bytes())
+}
+
+fn listener(compiled: &Compiled, question: &Question) -> Result<usize, String> {
+    let Some(name) = &question.listener else {
+        return Ok(0);
+    };
+    let listeners = &compiled.snapshot.listeners;
+    listeners
+        .iter()
+        .position(|plan| plan.name == *name)
+        .ok_or_else(|| {
+            let known: Vec<&str> = listeners.iter().map(|plan| plan.name.as_str()).collect();
+            format!(
+                "there is no listener `{name}`; there are: {}",
+                known.join(", ")
+            )
+        })
+}
+
+fn explain_target(compiled: &Compiled, route: usize, question: &Question, lines: &mut Vec<String>) {
+    let Some(plan) = compiled.snapshot.routes.get(route) else {
+        return;
+    };
+    explain_steps(plan, lines);
+    match &plan.target {
+        Target::Pool(pool) => explain_pool(compiled, *pool, question, lines),
+        Target::Split { split, pools, by } => {
+            let weights: Vec<String> = pools
+                .iter()
+                .enumerate()
+                .map(|(at, pool)| format!("{} {}", pool_name(compiled, *pool), split.weight(at)))
+                .collect();
+            lines.push(format!("split     by {by:?}: {}", weights.join(", ")));
+            for pool in pools {
+                explain_pool(compiled, *pool, question, lines);
+            }
+        }
+        Target::Redirect { status, location } => {
+            lines.push(format!("answer    {status} to {location}"));
+        }
+        Target::Respond(answer) => {
+            lines.push(format!(
+                "answer    {} with {} bytes",
+                answer.status,
+                answer.body.len()
+            ));
+        }
+        Target::Produce(_) => lines.push("answer    a page of our own".to_owned()),
+        Target::NoRoute => {}
+    }
+}
+
+fn explain_steps(plan: &keel_l7::RoutePlan, lines: &mut Vec<String>) {
+    if let Some(bytes) = plan.body_bytes_max {
+        lines.push(format!("step      limit: a body of at most {bytes} bytes"));
+    }
+    for (what, edits) in [
+        ("request", &plan.request_edits),
+        ("answer", &plan.response_edits),
+    ] {
+        for field in &edits.write {
+            lines.push(format!(
+                "step      {what} header {}: {}",
+                field.name, field.value
+            ));
+        }
+        for name in &edits.remove_named {
+            lines.push(format!("step      {what} header {name} is removed"));
+        }
+    }
+}
+
+fn pool_name(compiled: &Compiled, pool: PoolId) -> &str {
+    let plan = compiled.snapshot.pools.get(usize::from(pool.0));
+    plan.map_or("", |plan| plan.pool.name.as_str())
+}
+
+fn explain_pool(compiled: &Compiled, pool: PoolId, question: &Question, lines: &mut Vec<String>) {
+    let Some(plan) = compiled.snapshot.pools.get(usize::from(pool.0)) else {
+        return;
+    };
+    let balancer = &plan.pool.balancer;
+    lines.push(format!(
+        "pool      {}: {:?}",
+        plan.pool.name,
+        balancer.algorithm()
+    ));
+    let chosen = balancer
+        .select(&Ask {
+            client: Some(question.client),
+            ..Ask::at(0, 0)
+        })
+        .map(|selected| selected.index);
+    for (index, server) in plan.pool.servers.iter().enumerate() {
+        let spec = balancer.endpoint(index);
+        let mut facts = vec![format!("weight {}", spec.weight)];
+        if spec.backup {
+            facts.push("backup".to_owned());
+        }
+        if spec.down {
+            facts.push("down: gets no new traffic".to_owned());
+        }
+        if chosen == Ok(index) {
+            facts.push("would be chosen by a fresh start".to_owned());
+        }
+        lines.push(format!(
+            "candidate {} {} ({})",
+            server.name,
+            server.address,
+            facts.join(", ")
+        ));
+    }
+}

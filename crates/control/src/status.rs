@@ -1,0 +1,226 @@
+//! How the balancer fares, as the admin listener tells it: `/health`, `/stats`, `/metrics`.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use keel_l7::{FixedAnswer, Produce, Snapshot};
+use keel_observe::metrics::{ScrapeSources, TEXT_FORMAT};
+use keel_observe::{LogWriter, Registry};
+use keel_types::{PoolId, ServerIndex};
+use serde_json::{Map, Value, json};
+
+use crate::compile::RuleSummary;
+
+/// One of our own pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// Whether there is a healthy server; 503 when there is none.
+    Health,
+    /// Counters, servers and routes.
+    Stats,
+    /// Metrics in the text format of Prometheus.
+    Metrics,
+}
+
+/// What can be asked of a running balancer. Cheap to ask; disturbs no worker.
+pub struct Status {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) registry: Registry,
+    pub(crate) rules: Vec<RuleSummary>,
+    pub(crate) logs: LogWriter,
+    pub(crate) base: Instant,
+}
+
+impl Status {
+    /// A page.
+    pub fn page(&self, page: Page) -> FixedAnswer {
+        match page {
+            Page::Health => {
+                let (healthy, total) = self.healthy();
+                let status = if healthy > 0 || total == 0 { 200 } else { 503 };
+                json_answer(status, &self.health(healthy, total))
+            }
+            Page::Stats => json_answer(200, &self.stats()),
+            Page::Metrics => {
+                let mut text = String::new();
+                let up = |pool: PoolId, server: ServerIndex| self.is_up(pool, server);
+                let sources = ScrapeSources {
+                    logs: Some(&self.logs),
+                    server_up: Some(&up),
+                };
+                self.registry.render(&sources, &mut text);
+                FixedAnswer {
+                    status: 200,
+                    content_type: TEXT_FORMAT.to_owned(),
+                    headers: vec![("Cache-Control".to_owned(), "no-store".to_owned())],
+                    body: text.into_bytes().into(),
+                }
+            }
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn is_up(&self, pool: PoolId, server: ServerIndex) -> bool {
+        let Some(plan) = self.snapshot.pools.get(usize::from(pool.0)) else {
+            return false;
+        };
+        let balancer = &plan.pool.balancer;
+        let index = server.0 as usize;
+        index < balancer.len()
+            && balancer.endpoint(index).is_open()
+            && !balancer.state(index).is_resting(self.now_ms())
+    }
+
+    /// Healthy servers and all servers.
+    fn healthy(&self) -> (usize, usize) {
+        let now_ms = self.now_ms();
+        self.snapshot
+            .pools
+            .iter()
+            .fold((0, 0), |(healthy, total), plan| {
+                let balancer = &plan.pool.balancer;
+                (
+                    healthy + balancer.ready_count(now_ms),
+                    total + balancer.len(),
+                )
+            })
+    }
+
+    /// 000-B34.
+    fn health(&self, healthy: usize, total: usize) -> Value {
+        let totals = self.registry.totals();
+        json!({
+            "status": if healthy > 0 { "healthy" } else { "unhealthy" },
+            "backends": { "healthy": healthy, "total": total },
+            "metrics": {
+                "requests": totals.requests,
+                "errors": totals.errors,
+                "cache_hit_rate": 0,
+            },
+        })
+    }
+
+    /// 000-B35.
+    fn stats(&self) -> Value {
+        let totals = self.registry.totals();
+        json!({
+            "load_balancer": {
+                "requests": totals.requests,
+                "errors": totals.errors,
+                "cache_hits": 0,
+                "cache_misses": 0,
+                "active_sessions": 0,
+                "uptime_seconds": self.base.elapsed().as_secs(),
+                "workers": self.registry.workers(),
+            },
+            "backends": Value::Object(self.backends()),
+            "routing_rules": self.rules.iter().map(|rule| json!({
+                "name": rule.name,
+                "strategy": rule.strategy,
+                "pattern": rule.pattern,
+                "backends": rule.backends,
+            })).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Servers by name; by `pool/name` where two pools have a server of the same name.
+    fn backends(&self) -> Map<String, Value> {
+        let mut all = Map::new();
+        let pools = || self.snapshot.pools.iter().map(|plan| &plan.pool);
+        for pool in pools() {
+            for (index, server) in pool.servers.iter().enumerate() {
+                let shared = pools()
+                    .filter(|other| other.servers.iter().any(|it| it.name == server.name))
+                    .count()
+                    > 1;
+                let key = match shared {
+                    true => format!("{}/{}", pool.name, server.name),
+                    false => server.name.clone(),
+                };
+                all.insert(key, self.backend(pool, index));
+            }
+        }
+        all
+    }
+
+    fn backend(&self, pool: &keel_upstream::Pool, index: usize) -> Value {
+        let position = ServerIndex(u32::try_from(index).unwrap_or(u32::MAX));
+        let server = pool.servers.get(index);
+        let address = server.map(|server| &server.address);
+        let (spec, state) = (pool.balancer.endpoint(index), pool.balancer.state(index));
+        let totals = self.registry.server_totals(pool.id, position);
+        json!({
+            "host": address.map(|at| at.host.as_str()),
+            "port": address.map(|at| at.port),
+            "health_status": if self.is_up(pool.id, position) { "healthy" } else { "unhealthy" },
+            "active_connections": state.active(),
+            "response_time_ms": f64::from(state.last_response_us()) / 1000.0,
+            "pool": pool.name,
+            "weight": spec.weight,
+            "backup": spec.backup,
+            "down": spec.down,
+            "fails": state.fails(),
+            "average_response_time_ms": f64::from(state.response_time_us()) / 1000.0,
+            "requests": totals.as_ref().map_or(0, keel_observe::metrics::ServerTotals::finished),
+            "resolved": server.map(|server| !server.resolved.load().is_empty()),
+        })
+    }
+}
+
+impl std::fmt::Debug for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Status")
+            .field("rules", &self.rules.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn json_answer(status: u16, value: &Value) -> FixedAnswer {
+    FixedAnswer {
+        status,
+        content_type: "application/json".to_owned(),
+        headers: vec![("Cache-Control".to_owned(), "no-store".to_owned())],
+        body: format!("{value:#}\n").into_bytes().into(),
+    }
+}
+
+/// The status, for pages that routes expose: they are compiled before there is one.
+#[derive(Debug, Default)]
+pub struct Handle {
+    status: OnceLock<Arc<Status>>,
+}
+
+impl Handle {
+    /// Gives the handle its status; only the first one counts.
+    pub(crate) fn set(&self, status: Arc<Status>) {
+        let _ = self.status.set(status);
+    }
+
+    /// A page of it.
+    pub(crate) fn page(self: &Arc<Self>, page: Page) -> Arc<dyn Produce> {
+        Arc::new(Exposed {
+            handle: self.clone(),
+            page,
+        })
+    }
+}
+
+struct Exposed {
+    handle: Arc<Handle>,
+    page: Page,
+}
+
+impl Produce for Exposed {
+    fn produce(&self) -> FixedAnswer {
+        match self.handle.status.get() {
+            Some(status) => status.page(self.page),
+            None => FixedAnswer {
+                status: 503,
+                ..FixedAnswer::default()
+            },
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! What can go wrong with a request, as data: whose fault it was, whether somebody else may be asked,
+//! and what the client, the log and the metrics are told.
+//!
+//! [`Kind`] is the whole vocabulary. [`Kind::row`] is the one place that maps it; the reference page
+//! of errors is printed from it.
+
+use keel_http::HeadFault;
+use keel_types::{Phase, Reason, Side, Termination};
+
+/// Whether a request that failed may be sent to a server once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// No: an answer has begun, or the fault is not the server's.
+    Never,
+    /// Yes: the server has not seen a complete request.
+    Always,
+    /// Only when doing it twice does no harm (RFC 9110, 9.2.2), since the server may have acted.
+    IfIdempotent,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The head of the request breaks the protocol or a limit.
+    BadHead(HeadFault),
+    /// The head of the request did not come in time.
+    HeadTimeout,
+    /// The body of the request breaks the protocol.
+    BadBody,
+    /// The body of the request is longer than the route allows.
+    BodyTooLarge,
+    /// The body of the request did not come in time, or too slowly.
+    BodyTimeout,
+    /// The client went away before the request was complete.
+    ClientGone,
+    /// The client takes nothing of the answer.
+    ClientStalled,
+    /// The client went away before the answer was complete.
+    ClientAborted,
+    /// No route matches.
+    NoRoute,
+    /// No server of the pool may be chosen.
+    NoServer,
+    /// All servers of the pool have as many requests as they may have.
+    AllFull,
+    /// The server's name does not resolve.
+    Unresolved,
+    /// The server could not be connected to.
+    ConnectFailed,
+    /// The connect took too long.
+    ConnectTimeout,
+    /// We have no descriptor or port left to connect with.
+    Exhausted,
+    /// Sending the request failed with nothing of the request sent.
+    SendRefused,
+    /// Sending the request failed midway.
+    SendFailed,
+    /// The server takes nothing of the request.
+    SendTimeout,
+    /// The server closed before it answered.
+    NoAnswer,
+    /// The server did not answer in time.
+    AnswerTimeout,
+    /// The head of the answer breaks the protocol or a limit.
+    BadAnswer(HeadFault),
+    /// The body of the answer breaks the protocol.
+    BadAnswerBody,
+    /// The server closed before the end of the answer.
+    AnswerCut,
+    /// The server stalled in the middle of the answer.
+    AnswerStalled,
+    /// The time limit of draining is over.
+    DrainTimeout,
+    /// A fault of ours.
+    Internal,
+}
+
+/// What a [`Kind`] means to everybody.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Status of the answer; also the logged one when no answer could be sent.
+    pub status: u16,
+    /// Value of `X-Error`.
+    pub name: &'static str,
+    /// The text of the answer; tells nothing of the inside.
+    pub text: &'static str,
+    /// Who failed.
+    pub side: Side,
+    /// Why.
+    pub reason: Reason,
+    /// In which phase.
+    pub phase: Phase,
+    /// Whether another server may be asked.
+    pub retry: Retry,
+}
+
+impl Row {
+    /// The termination code of the log.
+    pub fn termination(&self) -> Termination {
+        Termination {
+            side: self.side,
+            reason: self.reason,
+            phase: self.phase,
+        }
+    }
+}
+
+const BAD_REQUEST: (u16, &str, &str) = (400, "Bad-Request", "Bad request");
+const REQUEST_TIMEOUT: (u16, &str, &str) = (408, "Request-Timeout", "Request timeout");
+const GONE: (u16, &str, &str) = (499, "Client-Closed-Request", "Client closed request");
+const UNAVAILABLE: (u16, &str, &str) =
+    (503, "No-Healthy-Backends", "No healthy backends available");
+const BACKEND: (u16, &str, &str) = (502, "Backend-Unavailable", "Backend error");
+const TIMEOUT: (u16, &str, &str) = (504, "Backend-Timeout", "Backend timeout");
+
+impl Kind {
+    /// Every kind once, for the reference and for tests.
+    pub const ALL: [Kind; 26] = [
+        Kind::BadHead(HeadFault::RequestLine),
+        Kind::HeadTimeout,
+        Kind::BadBody,
+        Kind::BodyTooLarge,
+        Kind::BodyTimeout,
+        Kind::ClientGone,
+        Kind::ClientStalled,
+        Kind::ClientAborted,
+        Kind::NoRoute,
+        Kind::NoServer,
+        Kind::AllFull,
+        Kind::Unresolved,
+        Kind::ConnectFailed,
+        Kind::ConnectTimeout,
+        Kind::Exhausted,
+        Kind::SendRefused,
+        Kind::SendFailed,
+        Kind::SendTimeout,
+        Kind::NoAnswer,
+        Kind::AnswerTimeout,
+        Kind::BadAnswer(HeadFault::RequestLine),
+        Kind::BadAnswerBody,
+        Kind::AnswerCut,
+        Kind::AnswerStalled,
+        Kind::DrainTimeout,
+        Kind::Internal,
+    ];
+
+    /// What this kind means to the client, the log, the metrics and the next server.
+    pub fn row(self) -> Row {
+        use Phase::*;
+        use Reason::*;
+        use Retry::*;
+        use Side::{Client, Proxy, Server};
+        let (answer, side, reason, phase, retry) = match self {
+            Kind::BadHead(fault) => (head_fault(fault), Client, Protocol, Normalise, Never),
+            Kind::HeadTimeout => (REQUEST_TIMEOUT, Client, Timeout, ReadHead, Never),
+            Kind::BadBody => (BAD_REQUEST, Client, Protocol, Send, Never),
+            Kind::BodyTooLarge => (
+                (413, "Body-Too-Large", "Request body too large"),
+                Client,
+                Limit,
+                Limits,
+                Never,
+            ),
+            Kind::BodyTimeout => (REQUEST_TIMEOUT, Client, Timeout, Send, Never),
+            Kind::ClientGone => (GONE, Client, Abort, Send, Never),
+            Kind::ClientStalled => (GONE, Client, Timeout, Body, Never),
+            Kind::ClientAborted => (GONE, Client, Abort, Body, Never),
+            Kind::NoRoute => (
+                (404, "No-Route", "No matching route found"),
+                Proxy,
+                Unavailable,
+                Route,
+                Never,
+            ),
+            Kind::NoServer => (UNAVAILABLE, Proxy, Unavailable, Select, Never),
+            Kind::AllFull => (
+                (503, "All-Backends-Full", "All backends are at their limit"),
+                Proxy,
+                Limit,
+                Select,
+                Never,
+            ),
+            Kind::Unresolved => (UNAVAILABLE, Server, Unavailable, Connect, Always),
+            Kind::ConnectFailed => (BACKEND, Server, Unavailable, Connect, Always),
+            Kind::ConnectTimeout => (TIMEOUT, Server, Timeout, Connect, Always),
+            Kind::Exhausted => (
+                (503, "Overloaded", "Service overloaded"),
+                Proxy,
+                Limit,
+                Connect,
+                Never,
+            ),
+            Kind::SendRefused => (BACKEND, Server, Abort, Send, Always),
+            Kind::SendFailed => (BACKEND, Server, Abort, Send, IfIdempotent),
+            Kind::SendTimeout => (TIMEOUT, Server, Timeout, Send, IfIdempotent),
+            Kind::NoAnswer => (BACKEND, Server, Abort, ResponseHead, IfIdempotent),
+            Kind::AnswerTimeout => (TIMEOUT, Server, Timeout, ResponseHead, Never),
+            Kind::BadAnswer(_) => (BACKEND, Server, Protocol, ResponseHead, Never),
+            Kind::BadAnswerBody => (BACKEND, Server, Protocol, Body, Never),
+            Kind::AnswerCut => (BACKEND, Server, Abort, Body, Never),
+            Kind::AnswerStalled => (TIMEOUT, Server, Timeout, Body, Never),
+            Kind::DrainTimeout => (
+                (503, "Draining", "Service is shutting down"),
+                Proxy,
+                Drain,
+                Body,
+                Never,
+            ),
+            Kind::Internal => (
+                (500, "Internal-Error", "Internal server error"),
+                Proxy,
+                Internal,
+                Route,
+                Never,
+            ),
+        };
+        let (status, name, text) = answer;
+        Row {
+            status,
+            name,
+            text,
+            side,
+            reason,
+            phase,
+            retry,
+        }
+    }
+
+    /// Whether the fault counts against the server (`max_fails`).
+    pub fn blames_server(self) -> bool {
+        self.row().side == Side::Server
+    }
+}
+
+fn head_fault(fault: HeadFault) -> (u16, &'static str, &'static str) {
+    match fault.status() {
+        413 => (413, "Body-Too-Large", "Request body too large"),
+        414 => (414, "Target-Too-Long", "Request target too long"),
+        417 => (417, "Expectation-Failed", "Expectation failed"),
+        431 => (431, "Head-Too-Large", "Request header fields too large"),
+        501 => (501, "Not-Implemented", "Not implemented"),
+        505 => (505, "Version-Not-Supported", "HTTP version not supported"),
+        405 => (405, "Method-Not-Allowed", "Method not allowed"),
+        _ => BAD_REQUEST,
+    }
+}
+
+/// The table of errors as Markdown, for the reference.
+pub fn reference() -> String {
+    let mut out = String::from(
+        "| kind | status | X-Error | text | code in the log | another server is tried |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for kind in Kind::ALL {
+        let row = kind.row();
+        let retry = match row.retry {
+            Retry::Never => "no",
+            Retry::Always => "yes",
+            Retry::IfIdempotent => "when the method is idempotent",
+        };
+        let label = format!("{kind:?}");
+        let label = label.split('(').next().unwrap_or_default();
+        out.push_str(&format!(
+            "| {label} | {} | `{}` | {} | `{}` | {retry} |\n",
+            row.status,
+            row.name,
+            row.text,
+            row.termination()
+        ));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_the_sources_are_kept() {
+        let told = |kind: Kind| {
+            let row = kind.row();
+            (row.status, row.name, row.text)
+        };
+        assert_eq!(
+            told(Kind::NoRoute),
+            (404, "No-Route", "No matching route found")
+        );
+        assert_eq!(
+            told(Kind::NoServer),
+            (503, "No-Healthy-Backends", "No healthy backends available")
+        );
+        assert_eq!(told(Kind::ConnectFailed).1, "Backend-Unavailable");
+        assert_eq!(told(Kind::AnswerTimeout).0, 504);
+        assert_eq!(
+            told(Kind::Internal),
+            (500, "Internal-Error", "Internal server error")
+        );
+    }
+
+    #[test]
+    fn only_faults_of_servers_are_tried_elsewhere() {
+        for kind in Kind::ALL {
+            if kind.row().retry != Retry::Never {
+                assert!(kind.blames_server(), "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_is_in_the_reference() {
+        assert_eq!(reference().lines().count(), Kind::ALL.len() + 2);
+    }
+}

@@ -1,0 +1,217 @@
+//! The state of one exchange, reused from request to request on a busy connection.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use keel_balance::Permit;
+use keel_http::{
+    BodyLength, HeadScan, NormalRequest, RequestFraming, RequestHead, ResponseFraming, ResponseHead,
+};
+use keel_net::{Buf, BufPool};
+use keel_observe::InFlight;
+use keel_types::{PoolId, RouteId, Termination};
+use keel_upstream::Connection;
+
+use crate::relay::Relay;
+
+/// Servers that one request may be tried on.
+pub const TRIES_CEILING: usize = 16;
+
+/// What the log and the metrics are told about a request. Times are in microseconds of the worker's
+/// clock.
+#[derive(Debug)]
+pub struct Record {
+    /// When the head was complete.
+    pub start_us: u64,
+    /// How long the last connect took; `None` on a reused connection.
+    pub connect_us: Option<u64>,
+    /// When the request began to go to the server.
+    pub sent_us: u64,
+    /// When the head of the answer was there.
+    pub answered_us: u64,
+    /// When all was over.
+    pub end_us: u64,
+    /// Status sent to the client, 0 for none.
+    pub status: u16,
+    /// Status that the server answered, 0 for none.
+    pub server_status: u16,
+    /// Bytes sent to the client, heads and framing included.
+    pub bytes_sent: u64,
+    /// Bytes of body sent to the client.
+    pub body_bytes_sent: u64,
+    /// Bytes read from the client, the head included.
+    pub bytes_received: u64,
+    /// Bytes sent to the server.
+    pub server_bytes_sent: u64,
+    /// Bytes of head and body read from the server.
+    pub server_bytes_received: u64,
+    /// The client's address, after trusted proxies.
+    pub client_ip: IpAddr,
+    /// The route.
+    pub route: RouteId,
+    /// The pool.
+    pub pool: Option<PoolId>,
+    /// Position of the server in its pool.
+    pub server: Option<usize>,
+    /// The address of the server.
+    pub server_address: Option<SocketAddr>,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// How it ended.
+    pub termination: Termination,
+    /// The head could not be read: there is no method, no target.
+    pub bad_head: bool,
+    /// `X-Request-ID`, 0 bytes when there is none.
+    pub request_id: [u8; 64],
+    /// Length of `request_id`.
+    pub request_id_len: u8,
+}
+
+impl Default for Record {
+    fn default() -> Record {
+        Record {
+            start_us: 0,
+            connect_us: None,
+            sent_us: 0,
+            answered_us: 0,
+            end_us: 0,
+            status: 0,
+            server_status: 0,
+            bytes_sent: 0,
+            body_bytes_sent: 0,
+            bytes_received: 0,
+            server_bytes_sent: 0,
+            server_bytes_received: 0,
+            client_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            route: RouteId(0),
+            pool: None,
+            server: None,
+            server_address: None,
+            retries: 0,
+            termination: Termination::DONE,
+            bad_head: false,
+            request_id: [0; 64],
+            request_id_len: 0,
+        }
+    }
+}
+
+impl Record {
+    /// The request's id.
+    pub fn request_id(&self) -> &[u8] {
+        self.request_id
+            .get(..usize::from(self.request_id_len))
+            .unwrap_or(&[])
+    }
+}
+
+/// The server that an exchange runs with, and what it holds there.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The connection.
+    pub connection: Connection,
+    /// It had carried requests before this one.
+    pub reused: bool,
+    /// Position of the server in its pool.
+    pub server: usize,
+    /// Counts the request as active on the server.
+    pub permit: Permit,
+    /// Counts it in the metrics.
+    pub in_flight: InFlight,
+}
+
+/// One exchange: a request, its answer, and both directions between them.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The head of the request.
+    pub head: RequestHead,
+    /// Its bytes.
+    pub head_buf: Buf,
+    /// What the head says about the message.
+    pub framing: RequestFraming,
+    /// The request as routing sees it.
+    pub normal: NormalRequest,
+    /// The head of the answer.
+    pub answer: ResponseHead,
+    /// What it says about the message.
+    pub answer_framing: ResponseFraming,
+    /// Bytes from the server, the head first.
+    pub answer_buf: Buf,
+    /// How far the answer's head has been looked at.
+    pub answer_scan: HeadScan,
+    /// A copy of the answer's head, when a log asks for its fields.
+    pub answer_copy: Vec<u8>,
+    /// Client to server.
+    pub up: Relay,
+    /// Server to client.
+    pub down: Relay,
+    /// For log and metrics.
+    pub record: Record,
+}
+
+impl Exchange {
+    /// An exchange with nothing in it.
+    pub fn new() -> Exchange {
+        Exchange {
+            head: RequestHead::new(),
+            head_buf: Buf::default(),
+            framing: RequestFraming {
+                body: BodyLength::Empty,
+                keep_alive: false,
+                expect_continue: false,
+                upgrade: false,
+                te_trailers: false,
+                nominates: false,
+            },
+            normal: NormalRequest::new(),
+            answer: ResponseHead::new(),
+            answer_framing: ResponseFraming {
+                body: BodyLength::Empty,
+                keep_alive: false,
+                switching: false,
+                nominates: false,
+                declared_length: None,
+            },
+            answer_buf: Buf::default(),
+            answer_scan: HeadScan::new(),
+            answer_copy: Vec::new(),
+            up: Relay::default(),
+            down: Relay::default(),
+            record: Record::default(),
+        }
+    }
+
+    /// Takes the head that was just parsed out of the connection's input: its bytes stay as they are
+    /// until the exchange ends, what follows them goes on in a buffer of its own.
+    pub fn take_head(&mut self, bufs: &BufPool, input: &mut Buf) {
+        let rest = input.filled().get(self.head.len..).unwrap_or(&[]);
+        let mut next = Buf::default();
+        if !rest.is_empty() {
+            next = bufs.take(rest.len());
+            next.append(rest);
+        }
+        bufs.give(&mut self.head_buf);
+        self.head_buf = std::mem::replace(input, next);
+        self.head_buf.truncate(self.head.len);
+    }
+
+    /// Gives back everything that is only needed while a request runs.
+    pub fn clear(&mut self, bufs: &BufPool) {
+        bufs.give(&mut self.head_buf);
+        bufs.give(&mut self.answer_buf);
+        self.up.release(bufs);
+        self.down.release(bufs);
+        self.answer_copy.clear();
+    }
+
+    /// The head's bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        self.head_buf.filled()
+    }
+}
+
+impl Default for Exchange {
+    fn default() -> Exchange {
+        Exchange::new()
+    }
+}

@@ -1,0 +1,491 @@
+//! One direction of an exchange: bytes come from a source, lose its framing, get the sink's, and go.
+//!
+//! A [`Relay`] holds at most one read's worth of data. It reads only when all it had has been
+//! written, so a slow sink stops the source (back-pressure) and memory stays constant. Buffers grow
+//! while a transfer proves to be bulk, fall back when the sink stalls, and are given back whenever
+//! nothing is held.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use keel_http::{BodyFault, BodyLength, ChunkItem, ChunkedDecoder, write_chunk_size};
+use keel_net::{Buf, BufPool, LARGE, MEDIUM, SMALL, poll_read, poll_write_parts};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Data up to this size is copied behind a head rather than written as a part of its own.
+const COPY_MAX: usize = 2048;
+/// A transfer must have filled this many reads in a row before the next size is tried.
+const FULL_READS_TO_GROW: u8 = 2;
+
+/// Framing of the bytes that come in.
+#[derive(Debug)]
+enum Decode {
+    /// So many bytes are still to come.
+    Fixed(u64),
+    /// Chunks.
+    Chunked(Box<ChunkedDecoder>),
+    /// Everything until the source closes.
+    UntilClose,
+}
+
+/// Framing of the bytes that go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encode {
+    /// As they are: the length was announced, or the end is the end of the connection.
+    Raw,
+    /// As chunks.
+    Chunked,
+}
+
+/// How a relay that did not reach its end failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayFault {
+    /// Reading failed.
+    #[error("reading failed")]
+    Source(#[source] io::Error),
+    /// The source closed before the end of the body.
+    #[error("the connection was closed before the end of the body")]
+    Cut,
+    /// The source's framing is broken.
+    #[error("the framing of the body is broken")]
+    Framing(#[source] BodyFault),
+    /// The body is longer than the limit.
+    #[error("the body is longer than the limit")]
+    TooLarge,
+    /// Writing failed.
+    #[error("writing failed")]
+    Sink(#[source] io::Error),
+}
+
+/// What a relay waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// For the source to send.
+    Source,
+    /// For the sink to take.
+    Sink,
+    /// For nothing: it is done.
+    Nothing,
+}
+
+/// One direction of an exchange.
+#[derive(Debug)]
+pub struct Relay {
+    decode: Decode,
+    encode: Encode,
+    /// Bytes to write before the data: a head, a chunk's size line.
+    prefix: Vec<u8>,
+    prefix_at: usize,
+    /// Decoded data at the front of the input buffer.
+    data_len: usize,
+    data_at: usize,
+    /// Bytes of the input buffer that the data came from.
+    raw_len: usize,
+    /// Bytes to write after the data: a chunk's end, the last chunk with trailers.
+    suffix: Vec<u8>,
+    suffix_at: usize,
+    /// The source has given all of the body.
+    source_ended: bool,
+    waiting: Waiting,
+    /// Size of the next read.
+    read_size: usize,
+    full_reads: u8,
+    /// Largest body that is let through.
+    body_bytes_max: u64,
+    /// Bytes of body passed on so far (without framing).
+    pub body_bytes: u64,
+    /// All bytes written, framing and head included.
+    pub written_bytes: u64,
+    /// When a byte last moved, in milliseconds of the worker's clock.
+    pub progress_ms: u64,
+}
+
+impl Default for Relay {
+    fn default() -> Relay {
+        Relay {
+            decode: Decode::Fixed(0),
+            encode: Encode::Raw,
+            prefix: Vec::new(),
+            prefix_at: 0,
+            data_len: 0,
+            data_at: 0,
+            raw_len: 0,
+            suffix: Vec::new(),
+            suffix_at: 0,
+            source_ended: true,
+            waiting: Waiting::Nothing,
+            read_size: MEDIUM,
+            full_reads: 0,
+            body_bytes_max: u64::MAX,
+            body_bytes: 0,
+            written_bytes: 0,
+            progress_ms: 0,
+        }
+    }
+}
+
+impl Relay {
+    /// Begins a message: `prefix` (a head) is written first, then the body of `length` coming in.
+    /// The byte strings come from `bufs` and go back there in [`Relay::release`].
+    pub fn begin(
+        &mut self,
+        bufs: &BufPool,
+        length: BodyLength,
+        encode: Encode,
+        body_bytes_max: u64,
+        now_ms: u64,
+    ) {
+        self.release(bufs);
+        self.decode = match length {
+            BodyLength::Empty => Decode::Fixed(0),
+            BodyLength::Fixed(bytes) => Decode::Fixed(bytes),
+            BodyLength::Chunked => Decode::Chunked(Box::default()),
+            BodyLength::UntilClose => Decode::UntilClose,
+        };
+        self.encode = encode;
+        self.prefix = bufs.take_string();
+        if encode == Encode::Chunked {
+            self.suffix = bufs.take_string();
+        }
+        self.source_ended = matches!(self.decode, Decode::Fixed(0));
+        self.waiting = Waiting::Sink;
+        self.body_bytes_max = body_bytes_max;
+        self.body_bytes = 0;
+        self.written_bytes = 0;
+        self.progress_ms = now_ms;
+    }
+
+    /// The bytes that will be written before the body; write the head into it after
+    /// [`Relay::begin`] and before the first poll.
+    pub fn head_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.prefix
+    }
+
+    /// Gives the byte strings back; the relay is done with.
+    pub fn release(&mut self, bufs: &BufPool) {
+        bufs.give_string(std::mem::take(&mut self.prefix));
+        bufs.give_string(std::mem::take(&mut self.suffix));
+        self.decode = Decode::Fixed(0);
+        self.prefix_at = 0;
+        self.suffix_at = 0;
+        (self.data_len, self.data_at, self.raw_len) = (0, 0, 0);
+        self.source_ended = true;
+        self.waiting = Waiting::Nothing;
+        self.full_reads = 0;
+    }
+
+    /// Starts the size of reads at `read_size` bytes, as the connection's last transfer ended.
+    pub fn set_read_size(&mut self, read_size: usize) {
+        self.read_size = read_size.clamp(SMALL, LARGE);
+    }
+
+    /// The size that reads have reached.
+    pub fn read_size(&self) -> usize {
+        self.read_size
+    }
+
+    /// What the relay waited for when it was last polled.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting
+    }
+
+    /// Whether the whole message has been read and written.
+    pub fn is_done(&self) -> bool {
+        self.source_ended && self.is_flushed()
+    }
+
+    /// Whether the source has given the whole body.
+    pub fn source_ended(&self) -> bool {
+        self.source_ended
+    }
+
+    /// Whether no byte of the body has been taken from the source yet, so that the message could be
+    /// sent again to somebody else.
+    pub fn is_untouched(&self) -> bool {
+        self.body_bytes == 0 && self.raw_len == 0
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.prefix_at == self.prefix.len()
+            && self.data_at == self.data_len
+            && self.suffix_at == self.suffix.len()
+    }
+
+    /// Takes what is already in `input` along with the head, so that a head and a small body go out
+    /// in one write. Call it once, after the head was written into [`Relay::head_mut`].
+    pub fn preload(&mut self, input: &mut Buf) -> Result<(), RelayFault> {
+        if !self.source_ended && !input.is_empty() {
+            self.decode_into_parts(input)?;
+        }
+        Ok(())
+    }
+
+    /// Moves bytes until the message is done, the source has none, or the sink takes none.
+    ///
+    /// Cancel-safe: everything that was read and not written is in `input` and in `self`.
+    pub fn poll<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &BufPool,
+        source: &mut R,
+        input: &mut Buf,
+        sink: &mut W,
+        now_ms: u64,
+    ) -> Poll<Result<(), RelayFault>> {
+        loop {
+            if !self.is_flushed() {
+                match self.poll_flush(cx, input, sink, now_ms) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayFault::Sink(error))),
+                    Poll::Pending => {
+                        self.stalled(bufs, input);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            if self.source_ended {
+                self.waiting = Waiting::Nothing;
+                return Poll::Ready(Ok(()));
+            }
+            if !input.is_empty() {
+                self.decode_into_parts(input)?;
+                if !self.is_flushed() || self.source_ended {
+                    continue;
+                }
+            }
+            match self.poll_fill(cx, bufs, source, input, now_ms) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                Poll::Pending => {
+                    self.waiting = Waiting::Source;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Writes what is decoded; ready when all of it is written.
+    fn poll_flush<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: &mut Buf,
+        sink: &mut W,
+        now_ms: u64,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_flushed() {
+            let data = input
+                .filled()
+                .get(self.data_at..self.data_len)
+                .unwrap_or(&[]);
+            let parts = [
+                self.prefix.get(self.prefix_at..).unwrap_or(&[]),
+                data,
+                self.suffix.get(self.suffix_at..).unwrap_or(&[]),
+            ];
+            self.waiting = Waiting::Sink;
+            let written = match poll_write_parts(sink, cx, parts) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => written,
+            };
+            self.progress_ms = now_ms;
+            self.written_bytes += written as u64;
+            self.advance(written);
+        }
+        input.consume(self.raw_len);
+        (self.data_len, self.data_at, self.raw_len) = (0, 0, 0);
+        self.prefix.clear();
+        self.prefix_at = 0;
+        self.suffix.clear();
+        self.suffix_at = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, written: usize) {
+        let of_prefix = written.min(self.prefix.len() - self.prefix_at);
+        self.prefix_at += of_prefix;
+        let of_data = (written - of_prefix).min(self.data_len - self.data_at);
+        self.data_at += of_data;
+        self.suffix_at += written - of_prefix - of_data;
+    }
+
+    /// The sink takes no more for now: hold as little memory as the rest allows, read less next time.
+    fn stalled(&mut self, bufs: &BufPool, input: &mut Buf) {
+        self.full_reads = 0;
+        if self.read_size > MEDIUM {
+            return;
+        }
+        self.read_size = SMALL;
+        if self.data_at > 0 && self.raw_len == input.len() {
+            // What was written need not be kept until the rest is.
+            input.consume(self.data_at);
+            self.data_len -= self.data_at;
+            self.raw_len -= self.data_at;
+            self.data_at = 0;
+        }
+        bufs.shrink(input);
+    }
+
+    /// Reads once. Without bytes to hold the buffer goes back to the pool.
+    fn poll_fill<R: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &BufPool,
+        source: &mut R,
+        input: &mut Buf,
+        now_ms: u64,
+    ) -> Poll<Result<(), RelayFault>> {
+        if input.is_unset() {
+            *input = bufs.take(self.read_size);
+        } else if input.is_empty() && input.capacity() != self.read_size {
+            bufs.give(input);
+            *input = bufs.take(self.read_size);
+        } else {
+            // The rest of a chunk's size line, say: it must stay before what comes.
+            input.compact();
+            if input.space().is_empty() {
+                bufs.resize(input, input.capacity() * 2);
+            }
+        }
+        match poll_read(source, cx, input) {
+            Poll::Pending => {
+                bufs.shrink(input);
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(RelayFault::Source(error))),
+            Poll::Ready(Ok(0)) => match self.decode {
+                Decode::UntilClose => {
+                    self.end_of_body(&[]);
+                    Poll::Ready(Ok(()))
+                }
+                _ => Poll::Ready(Err(RelayFault::Cut)),
+            },
+            Poll::Ready(Ok(_)) => {
+                self.progress_ms = now_ms;
+                self.judge_read(input);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Reads that fill their buffer are a sign of bulk.
+    fn judge_read(&mut self, input: &mut Buf) {
+        if !input.space().is_empty() {
+            self.full_reads = 0;
+            return;
+        }
+        self.full_reads += 1;
+        let more_to_come = match self.decode {
+            Decode::Fixed(left) => left > self.read_size as u64,
+            _ => true,
+        };
+        if more_to_come && self.full_reads >= FULL_READS_TO_GROW {
+            self.full_reads = 0;
+            self.read_size = (self.read_size * 4).min(LARGE);
+        }
+    }
+
+    /// Takes what is in `input` as data of the body and prepares the parts to write.
+    fn decode_into_parts(&mut self, input: &mut Buf) -> Result<(), RelayFault> {
+        debug_assert!(
+            self.data_len == 0 && self.raw_len == 0,
+            "decoding over unwritten data"
+        );
+        match &mut self.decode {
+            Decode::Fixed(left) => {
+                let n = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(input.len());
+                *left -= n as u64;
+                (self.data_len, self.raw_len) = (n, n);
+                let ended = *left == 0;
+                self.frame_data()?;
+                if ended {
+                    self.end_of_body(&[]);
+                }
+            }
+            Decode::UntilClose => {
+                (self.data_len, self.raw_len) = (input.len(), input.len());
+                self.frame_data()?;
+            }
+            Decode::Chunked(decoder) => {
+                let (data_len, raw_len, ended) = decode_chunks(decoder, input.filled_mut())?;
+                (self.data_len, self.raw_len) = (data_len, raw_len);
+                self.frame_data()?;
+                if ended {
+                    let trailers = match &self.decode {
+                        Decode::Chunked(decoder) => decoder.trailers().to_vec(),
+                        _ => Vec::new(),
+                    };
+                    self.end_of_body(&trailers);
+                }
+            }
+        }
+        self.settle(input);
+        Ok(())
+    }
+
+    /// Writes the framing around the data that was decoded.
+    fn frame_data(&mut self) -> Result<(), RelayFault> {
+        self.body_bytes += self.data_len as u64;
+        if self.body_bytes > self.body_bytes_max {
+            return Err(RelayFault::TooLarge);
+        }
+        if self.encode == Encode::Chunked && self.data_len > 0 {
+            write_chunk_size(&mut self.prefix, self.data_len);
+            self.suffix.extend_from_slice(b"\r\n");
+        }
+        Ok(())
+    }
+
+    fn end_of_body(&mut self, trailers: &[u8]) {
+        self.source_ended = true;
+        if self.encode == Encode::Chunked {
+            self.suffix.extend_from_slice(b"0\r\n");
+            self.suffix.extend_from_slice(trailers);
+            self.suffix.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Small data joins the prefix, so that one plain write does; data that is nothing but framing
+    /// leaves the input at once.
+    fn settle(&mut self, input: &mut Buf) {
+        let joins = self.data_len <= COPY_MAX && !self.prefix.is_empty();
+        if joins && let Some(data) = input.filled().get(..self.data_len) {
+            self.prefix.extend_from_slice(data);
+            self.prefix.append(&mut self.suffix);
+            self.data_len = 0;
+        }
+        if self.data_len == 0 {
+            input.consume(self.raw_len);
+            self.raw_len = 0;
+        }
+    }
+}
+
+/// Decodes all chunks in `input`, moving their data together at its front. Gives the length of the
+/// data, the length of input it came from, and whether the body ended.
+fn decode_chunks(
+    decoder: &mut ChunkedDecoder,
+    input: &mut [u8],
+) -> Result<(usize, usize, bool), RelayFault> {
+    let (mut data_len, mut raw_len) = (0, 0);
+    loop {
+        let rest = input.get(raw_len..).unwrap_or(&[]);
+        let step = decoder.step(rest).map_err(RelayFault::Framing)?;
+        match step.item {
+            ChunkItem::Data(range) => {
+                let from = raw_len + range.start..raw_len + range.end;
+                let n = range.len();
+                if from.start != data_len {
+                    input.copy_within(from, data_len);
+                }
+                data_len += n;
+                raw_len += step.consumed;
+            }
+            ChunkItem::More => return Ok((data_len, raw_len + step.consumed, false)),
+            ChunkItem::End => return Ok((data_len, raw_len + step.consumed, true)),
+        }
+    }
+}

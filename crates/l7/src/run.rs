@@ -1,0 +1,87 @@
+//! A worker's life: its runtime, its listeners, its tick, and its drain.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use keel_net::{Bound, TICK};
+use keel_types::ListenerId;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::JoinSet;
+
+use crate::accept::accept;
+use crate::worker::Worker;
+
+/// Ticks between two flushes of the access log.
+const TICKS_PER_FLUSH: u64 = 2;
+/// Ticks between two sweeps of idle server connections.
+const TICKS_PER_SWEEP: u64 = 10;
+
+/// Runs a worker on this thread until the drain is over: every connection closed, or
+/// `drain_timeout` after its begin.
+///
+/// # Errors
+/// When the runtime cannot be made or a socket cannot be registered with it.
+pub fn run_worker(
+    make: impl FnOnce() -> Worker,
+    listeners: Vec<(ListenerId, Bound)>,
+    drain_timeout: Duration,
+) -> std::io::Result<()> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
+    let worker = Rc::new(make());
+    runtime.block_on(async {
+        let ticker = tokio::task::spawn_local(tick(worker.clone()));
+        let mut accepting = JoinSet::new();
+        for (listener, bound) in listeners {
+            accepting.spawn_local(accept(worker.clone(), bound, listener));
+        }
+        let mut failed = None;
+        while let Some(ended) = accepting.join_next().await {
+            if let Ok(Err(error)) = ended {
+                failed = Some(error);
+            }
+        }
+        drain(&worker, drain_timeout).await;
+        ticker.abort();
+        worker.flush_logs();
+        failed.map_or(Ok(()), Err)
+    })
+}
+
+/// Fires deadlines, flushes logs, sweeps idle connections.
+async fn tick(worker: Rc<Worker>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut count: u64 = 0;
+    loop {
+        interval.tick().await;
+        count += 1;
+        let now_us = worker.clock.tick();
+        worker.deadlines.fire(now_us / 1000);
+        if count.is_multiple_of(TICKS_PER_FLUSH) {
+            worker.flush_logs();
+        }
+        if count.is_multiple_of(TICKS_PER_SWEEP) {
+            worker.sweep();
+        }
+    }
+}
+
+/// Waits for the connections to end, waking those that idle so that they close.
+async fn drain(worker: &Rc<Worker>, drain_timeout: Duration) {
+    let due = tokio::time::Instant::now() + drain_timeout;
+    worker.deadlines.wake_all();
+    while worker.open_connections() > 0 && tokio::time::Instant::now() < due {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        worker.deadlines.wake_all();
+    }
+    let left = worker.open_connections();
+    if left > 0 {
+        tracing::warn!(
+            worker = worker.index,
+            connections = left,
+            "drain timeout: closing what is left"
+        );
+    }
+}

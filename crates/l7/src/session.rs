@@ -1,0 +1,145 @@
+//! One client connection from accept to close.
+//!
+//! A connection is *hot* while requests come and *cold* while it waits. Hot, its future holds
+//! everything an exchange needs and the next request allocates nothing. After [`HOT_IDLE_MS`]
+//! without a request that future is dropped and a small one waits, so that ten thousand idle
+//! connections cost little.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+
+use keel_observe::InFlight;
+use keel_types::ListenerId;
+use tokio::net::TcpStream;
+
+use crate::client::{Client, HeadRead};
+use crate::driver::{Next, exchange, refuse};
+use crate::error::Kind;
+use crate::exchange::Exchange;
+use crate::worker::{OpenConnection, Pass, Worker};
+
+/// How long a connection stays hot without a request, in milliseconds.
+pub const HOT_IDLE_MS: u64 = 1_000;
+
+/// What a connection holds for as long as it is open.
+pub struct Held {
+    /// Its place behind the gate.
+    pub pass: Pass,
+    /// Its count at the worker.
+    pub open: OpenConnection,
+    /// Its count in the metrics.
+    pub counted: InFlight,
+}
+
+/// How the hot part of a connection ended.
+enum Hot {
+    /// Nothing came for a while.
+    Quiet,
+    /// The connection is over.
+    Over(Next),
+}
+
+/// Serves a connection until it is closed.
+pub async fn serve(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    listener: ListenerId,
+    held: Held,
+) {
+    let _held = held;
+    let mut client = {
+        let view = worker.view();
+        let Some(plan) = view.snapshot.listeners.get(usize::from(listener.0)) else {
+            return;
+        };
+        Client::new(&worker, stream, peer, local, listener, plan)
+    };
+    let next = loop {
+        let hot = Box::pin(run_hot(&worker, &mut client)).await;
+        match hot {
+            Hot::Over(next) => break next,
+            Hot::Quiet => {}
+        }
+        if !wait_cold(&worker, &mut client).await {
+            break Next::Close;
+        }
+    };
+    match next {
+        Next::Linger => Box::pin(client.linger(&worker)).await,
+        Next::Reset => {
+            let socket = socket2::SockRef::from(&client.stream);
+            // Without it the close is an ordinary one: less exact, nothing worse.
+            let _ = socket.set_linger(Some(std::time::Duration::ZERO));
+        }
+        Next::KeepAlive | Next::Close => {}
+    }
+    worker.bufs.give(&mut client.input);
+}
+
+/// Serves requests for as long as they come.
+async fn run_hot(worker: &Worker, client: &mut Client) -> Hot {
+    let mut ex = Exchange::new();
+    loop {
+        let view = worker.view();
+        let listener = usize::from(client.listener.0);
+        let Some(plan) = view.snapshot.listeners.get(listener) else {
+            return Hot::Over(Next::Close);
+        };
+        let quiet_at_ms = worker.clock.now_ms() + HOT_IDLE_MS;
+        let read =
+            poll_fn(|cx| client.poll_head(cx, worker, plan, &mut ex.head, quiet_at_ms)).await;
+        let refused = match read {
+            HeadRead::Complete => None,
+            HeadRead::Quiet => return Hot::Quiet,
+            HeadRead::Closed | HeadRead::Cut => return Hot::Over(Next::Close),
+            HeadRead::TimedOut => Some(Kind::HeadTimeout),
+            HeadRead::Fault(fault) => Some(Kind::BadHead(fault)),
+        };
+        let next = match refused {
+            None => exchange(worker, &view, plan, client, &mut ex).await,
+            Some(kind) => refuse(worker, &view, plan, client, &mut ex, kind).await,
+        };
+        client.scan.reset();
+        if next != Next::KeepAlive {
+            return Hot::Over(next);
+        }
+        client.head_due_ms = worker.clock.now_ms() + plan.head_timeout_ms;
+    }
+}
+
+/// Waits for the next bytes with as little memory as can be. Gives whether to go on.
+async fn wait_cold(worker: &Worker, client: &mut Client) -> bool {
+    let due_ms = {
+        let view = worker.view();
+        let Some(plan) = view.snapshot.listeners.get(usize::from(client.listener.0)) else {
+            return false;
+        };
+        if client.requests == 0 || !client.input.is_empty() {
+            client.head_due_ms
+        } else {
+            // It was hot for a moment already, which counts.
+            worker.clock.now_ms() + plan.idle_timeout_ms.saturating_sub(HOT_IDLE_MS)
+        }
+    };
+    worker.bufs.shrink(&mut client.input);
+    poll_fn(|cx| {
+        if client.may_close_for_drain(worker) {
+            return Poll::Ready(false);
+        }
+        if client.stream.poll_read_ready(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        if worker.clock.now_ms() >= due_ms {
+            // A head that was begun is answered by the hot part, silence is not.
+            return Poll::Ready(!client.input.is_empty());
+        }
+        client.deadline.set(due_ms);
+        let _ = client.deadline.poll_fired(cx);
+        Poll::Pending
+    })
+    .await
+}

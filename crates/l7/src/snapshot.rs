@@ -1,0 +1,349 @@
+//! All that comes from configuration, compiled: what the data plane reads and never changes.
+//!
+//! A snapshot is built whole by the control plane and swapped whole; a request keeps the one that it
+//! began with.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use keel_balance::Split;
+use keel_http::template::Template;
+use keel_http::{HeadLimits, HeaderId, HeaderSet};
+use keel_observe::AccessLog;
+use keel_route::Router;
+use keel_types::{PoolId, RouteId};
+use keel_upstream::Pool;
+
+/// Everything that workers need to serve.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Listeners, by `ListenerId`.
+    pub listeners: Vec<ListenerPlan>,
+    /// Finds a route.
+    pub router: Router,
+    /// Routes in file order, by `RouteId`; the last one stands for "no route matched".
+    pub routes: Vec<RoutePlan>,
+    /// Pools, by `PoolId`.
+    pub pools: Vec<PoolPlan>,
+    /// Access logs, by position; routes name them.
+    pub logs: Vec<AccessLog>,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Headers that may name the client, in order, when the peer is trusted.
+    pub client_address_headers: Vec<HeaderId>,
+    /// How `X-Request-ID` is made.
+    pub request_id: RequestIdPlan,
+}
+
+impl Snapshot {
+    /// The plan for requests that no route matches.
+    pub fn no_route(&self) -> RouteId {
+        RouteId(self.routes.len().saturating_sub(1) as u32)
+    }
+
+    /// Whether forwarding headers from this peer are believed.
+    #[inline]
+    pub fn is_trusted(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
+
+/// A listener's limits and times, in bytes and milliseconds.
+#[derive(Debug, Clone)]
+pub struct ListenerPlan {
+    /// Name from the configuration.
+    pub name: String,
+    /// `http` or `https`: what the client spoke.
+    pub scheme: &'static str,
+    /// Limits of heads.
+    pub head_limits: HeadLimits,
+    /// Time to read a head, from its first byte or from the accept.
+    pub head_timeout_ms: u64,
+    /// Time between requests.
+    pub idle_timeout_ms: u64,
+    /// Time in which a body must make progress.
+    pub body_timeout_ms: u64,
+    /// Time in which the client must take something of an answer.
+    pub send_timeout_ms: u64,
+    /// Bytes per second that a body must reach on average after [`MIN_RATE_GRACE_MS`]; 0 for none.
+    pub body_rate_min: u64,
+    /// Requests that one connection may carry.
+    pub requests_max: u32,
+    /// Largest request body, in bytes, where the route says nothing.
+    pub body_bytes_max: u64,
+    /// Positions of the access logs to write, where the route says nothing.
+    pub logs: Vec<usize>,
+    /// Outermost edits of requests.
+    pub request_edits: Edits,
+    /// Outermost edits of answers.
+    pub response_edits: Edits,
+}
+
+/// Time before a body's rate is judged, in milliseconds.
+pub const MIN_RATE_GRACE_MS: u64 = 10_000;
+
+/// A pool and what the data plane does with it.
+#[derive(Debug)]
+pub struct PoolPlan {
+    /// Servers, balancer, timeouts.
+    pub pool: Arc<Pool>,
+    /// What a hash algorithm hashes.
+    pub hash_key: Option<HashKey>,
+    /// Edits of requests that go to this pool, after those of the route.
+    pub request_edits: Edits,
+    /// `Host` for this pool, unless the route says one.
+    pub host: Option<HostPlan>,
+}
+
+/// Where a hash comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address.
+    ClientAddress,
+    /// The first value of a header (lower-case name).
+    Header(String),
+    /// A cookie's value.
+    Cookie(String),
+    /// The normalised path.
+    Path,
+    /// Path and query as sent.
+    Uri,
+    /// A query parameter's value.
+    Query(String),
+    /// Nothing: a random number for every request.
+    Random,
+}
+
+/// What happens to the requests of a route.
+#[derive(Debug)]
+pub struct RoutePlan {
+    /// Name from the configuration, `-` for the plan of unmatched requests.
+    pub name: String,
+    /// Where they go.
+    pub target: Target,
+    /// Largest request body, in bytes; the listener's when unset.
+    pub body_bytes_max: Option<u64>,
+    /// Times that differ from the pool's and the listener's.
+    pub timeouts: RouteTimeouts,
+    /// Edits of requests, after the listener's.
+    pub request_edits: Edits,
+    /// Edits of answers, after the listener's.
+    pub response_edits: Edits,
+    /// Forwarding headers.
+    pub forwarded: ForwardedPlan,
+    /// `Host` for the server; the pool's when unset.
+    pub host: Option<HostPlan>,
+    /// Whether answers name the server and the times.
+    pub show_backend: bool,
+    /// Positions of the access logs to write; the listener's when unset.
+    pub logs: Option<Vec<usize>>,
+    /// Answers for errors.
+    pub error_pages: Arc<[ErrorPage]>,
+}
+
+/// Times of a route in milliseconds; `None` leaves the pool's or the listener's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RouteTimeouts {
+    /// To connect.
+    pub connect_ms: Option<u64>,
+    /// To answer, and between two reads of an answer.
+    pub read_ms: Option<u64>,
+    /// In which the server must take something of the request.
+    pub send_ms: Option<u64>,
+    /// In which the client's body must make progress.
+    pub body_ms: Option<u64>,
+    /// Without a byte either way in a tunnel.
+    pub tunnel_ms: Option<u64>,
+}
+
+/// Where the requests of a route go.
+pub enum Target {
+    /// To a pool.
+    Pool(PoolId),
+    /// To one of several pools by weight.
+    Split {
+        /// Chooses a position in `pools`.
+        split: Split,
+        /// The pools.
+        pools: Vec<PoolId>,
+        /// What makes the choice stick.
+        by: HashKey,
+    },
+    /// Elsewhere.
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+        /// The `Location`.
+        location: Template,
+    },
+    /// To an answer from the configuration.
+    Respond(FixedAnswer),
+    /// To a page of our own, made for each request.
+    Produce(Arc<dyn Produce>),
+    /// Nowhere: no route matched.
+    NoRoute,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Target::Pool(_) => "Pool",
+            Target::Split { .. } => "Split",
+            Target::Redirect { .. } => "Redirect",
+            Target::Respond(_) => "Respond",
+            Target::Produce(_) => "Produce",
+            Target::NoRoute => "NoRoute",
+        })
+    }
+}
+
+/// Makes a page, such as the statistics, when a route exposes it.
+pub trait Produce: Send + Sync {
+    /// The page.
+    fn produce(&self) -> FixedAnswer;
+}
+
+/// An answer from the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct FixedAnswer {
+    /// The status.
+    pub status: u16,
+    /// Value of `Content-Type`; none when empty.
+    pub content_type: String,
+    /// More headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Arc<[u8]>,
+}
+
+/// An answer to send in place of an error of some statuses.
+#[derive(Debug, Clone)]
+pub struct ErrorPage {
+    /// First and last status that it stands for.
+    pub statuses: (u16, u16),
+    /// Value of `Content-Type`.
+    pub content_type: String,
+    /// The body.
+    pub body: Arc<[u8]>,
+}
+
+/// What is sent as `Host` to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostPlan {
+    /// What the client sent.
+    Keep,
+    /// The server's own address.
+    Server,
+    /// This.
+    Literal(String),
+}
+
+/// How the client's address is told to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForwardedPlan {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    pub x_forwarded: XForwarded,
+    /// `X-Real-IP`.
+    pub x_real_ip: bool,
+    /// `Forwarded` (RFC 7239).
+    pub forwarded: bool,
+}
+
+/// What happens to `X-Forwarded-For`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XForwarded {
+    /// The peer is added behind what a trusted peer sent; from others it replaces what they sent.
+    Append,
+    /// Only the client's address, whatever came.
+    Replace,
+    /// None of these headers is sent or taken away.
+    Off,
+}
+
+/// How `X-Request-ID` is made.
+#[derive(Debug, Clone)]
+pub struct RequestIdPlan {
+    /// Name of the header, as written; empty for none.
+    pub header: String,
+    /// Whose id is kept.
+    pub keep: KeepRequestId,
+}
+
+/// Whose request id is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepRequestId {
+    /// That of trusted peers.
+    Trusted,
+    /// Everybody's.
+    Always,
+    /// Nobody's.
+    Never,
+}
+
+/// A field to write into a head.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// Id of the name.
+    pub id: HeaderId,
+    /// Name as it is written.
+    pub name: String,
+    /// Value; one that renders empty is not written.
+    pub value: Template,
+}
+
+/// Edits of one head: what goes, and what is written behind the rest.
+///
+/// Edits come in levels, outer ones first. What an inner level sets or removes, an outer one does
+/// not write.
+#[derive(Debug, Clone, Default)]
+pub struct Edits {
+    /// Known headers that go.
+    pub remove_known: HeaderSet,
+    /// Other headers that go (lower-case names).
+    pub remove_named: Vec<String>,
+    /// Headers to write, in order.
+    pub write: Vec<Written>,
+}
+
+impl Edits {
+    /// Takes a header away.
+    pub fn remove(&mut self, name: &str) {
+        match HeaderId::of(name.as_bytes()) {
+            HeaderId::Other | HeaderId::LookAlike => {
+                self.remove_named.push(name.to_ascii_lowercase());
+            }
+            id => self.remove_known = self.remove_known.with(id),
+        }
+        self.write
+            .retain(|written| !written.name.eq_ignore_ascii_case(name));
+    }
+
+    /// Writes a header in place of all of that name.
+    pub fn set(&mut self, name: &str, value: Template) {
+        self.remove(name);
+        self.add(name, value);
+    }
+
+    /// Writes a header beside what is there.
+    pub fn add(&mut self, name: &str, value: Template) {
+        let id = HeaderId::of(name.as_bytes());
+        self.write.push(Written {
+            id,
+            name: name.to_owned(),
+            value,
+        });
+    }
+
+    /// Whether a header of this name and id goes.
+    #[inline]
+    pub fn removes(&self, id: HeaderId, name: &[u8]) -> bool {
+        match id {
+            HeaderId::Other | HeaderId::LookAlike => self
+                .remove_named
+                .iter()
+                .any(|gone| gone.as_bytes().eq_ignore_ascii_case(name)),
+            known => self.remove_known.contains(known),
+        }
+    }
+}

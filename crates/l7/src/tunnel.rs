@@ -1,0 +1,155 @@
+//! After a 101: bytes both ways, until both sides have closed or nothing moved for long.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use keel_http::BodyLength;
+use keel_net::Buf;
+use keel_types::{Phase, Reason, Side, Termination};
+use tokio::io::AsyncWrite;
+
+use crate::driver::{Next, Walk};
+use crate::error::Kind;
+use crate::exchange::{Attempt, Exchange};
+use crate::heads::{AnswerBody, AnswerHeadPlan, write_answer};
+use crate::relay::{Encode, RelayFault};
+use crate::snapshot::RoutePlan;
+
+/// A tunnel without a byte either way ends after this long, unless the route says otherwise.
+pub const TUNNEL_TIMEOUT_MS: u64 = 3_600_000;
+
+/// The same once one side has closed: the other one has little left to say.
+const HALF_CLOSED_TIMEOUT_MS: u64 = 30_000;
+
+/// Sends the 101 to the client and passes bytes both ways until the tunnel ends.
+///
+/// A side that closes has its close passed on; the other side may go on sending.
+pub async fn tunnel(
+    walk: &mut Walk<'_>,
+    route: &RoutePlan,
+    mut attempt: Attempt,
+) -> Result<Next, Kind> {
+    begin(walk, route);
+    let idle_ms = route.timeouts.tunnel_ms.unwrap_or(TUNNEL_TIMEOUT_MS);
+    let (mut up_over, mut down_over) = (false, false);
+    let mut ended = Termination::DONE;
+    poll_fn(|cx| {
+        let now_ms = walk.worker.clock.now_ms();
+        let Walk {
+            ex, client, worker, ..
+        } = &mut *walk;
+        let Exchange {
+            up,
+            down,
+            answer_buf,
+            ..
+        } = &mut **ex;
+        let server = &mut attempt.connection.stream;
+        let bufs = &worker.bufs;
+        if !up_over {
+            let (stream, input) = (&mut client.stream, &mut client.input);
+            match up.poll(cx, bufs, stream, input, server, now_ms) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => {
+                    up_over = true;
+                    let _ = std::pin::Pin::new(server).poll_shutdown(cx);
+                }
+                Poll::Ready(Err(fault)) => {
+                    ended = broken(&fault, Side::Client, Side::Server);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        let server = &mut attempt.connection.stream;
+        if !down_over {
+            match down.poll(cx, bufs, server, answer_buf, &mut client.stream, now_ms) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => {
+                    down_over = true;
+                    let _ = std::pin::Pin::new(&mut client.stream).poll_shutdown(cx);
+                }
+                Poll::Ready(Err(fault)) => {
+                    ended = broken(&fault, Side::Server, Side::Client);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        if up_over && down_over {
+            return Poll::Ready(());
+        }
+        let one_way = up_over || down_over;
+        let limit_ms = if one_way {
+            idle_ms.min(HALF_CLOSED_TIMEOUT_MS)
+        } else {
+            idle_ms
+        };
+        let due_ms = up.progress_ms.max(down.progress_ms) + limit_ms;
+        if now_ms >= due_ms {
+            ended = Termination {
+                side: Side::Proxy,
+                reason: Reason::Timeout,
+                phase: Phase::Tunnel,
+            };
+            return Poll::Ready(());
+        }
+        client.deadline.set(due_ms);
+        let _ = client.deadline.poll_fired(cx);
+        Poll::Pending
+    })
+    .await;
+    let record = &mut walk.ex.record;
+    record.termination = ended;
+    record.bytes_sent += walk.ex.down.written_bytes;
+    record.body_bytes_sent = walk.ex.down.body_bytes;
+    record.bytes_received += walk.ex.up.body_bytes;
+    record.server_bytes_received += walk.ex.down.body_bytes;
+    record.server_bytes_sent += walk.ex.up.written_bytes;
+    Ok(Next::Close)
+}
+
+/// Turns both relays into pipes: what was read ahead goes first.
+fn begin(walk: &mut Walk<'_>, route: &RoutePlan) {
+    let now_ms = walk.worker.clock.now_ms();
+    let bufs = &walk.worker.bufs;
+    walk.ex
+        .down
+        .begin(bufs, BodyLength::UntilClose, Encode::Raw, u64::MAX, now_ms);
+    let mut out = std::mem::take(walk.ex.down.head_mut());
+    let plan = AnswerHeadPlan {
+        listener: walk.listener,
+        route,
+        body: AnswerBody::None,
+        keep_alive: true,
+        date: b"",
+        shown: None,
+    };
+    write_answer(&mut out, walk.ex, &plan, &walk.vars());
+    *walk.ex.down.head_mut() = out;
+    walk.ex.record.status = walk.ex.answer.status;
+    let ex = &mut *walk.ex;
+    ex.record.server_bytes_received += ex.answer.len as u64;
+    ex.answer_buf.consume(ex.answer.len);
+    ex.up
+        .begin(bufs, BodyLength::UntilClose, Encode::Raw, u64::MAX, now_ms);
+    release_if_empty(bufs, &mut ex.answer_buf);
+}
+
+fn release_if_empty(bufs: &keel_net::BufPool, buf: &mut Buf) {
+    if buf.is_empty() {
+        bufs.give(buf);
+    }
+}
+
+/// A tunnel that breaks is how many of them end: it says who, not that something went wrong here.
+fn broken(fault: &RelayFault, source: Side, sink: Side) -> Termination {
+    let side = if matches!(fault, RelayFault::Sink(_)) {
+        sink
+    } else {
+        source
+    };
+    Termination {
+        side,
+        reason: Reason::Abort,
+        phase: Phase::Tunnel,
+    }
+}

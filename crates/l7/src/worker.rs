@@ -1,0 +1,230 @@
+//! One worker: a thread with a runtime of its own and everything that its connections share.
+//!
+//! Nothing here is `Send`. What workers share among each other is in the [`Snapshot`], in the pools'
+//! balancers and in the [`Gate`].
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use keel_net::{BufPool, Clock, Deadlines, Drain};
+use keel_observe::{LogBuffer, WorkerMetrics};
+use keel_types::{PoolId, RouteId};
+use keel_upstream::IdleConnections;
+
+use crate::snapshot::{PoolPlan, Snapshot};
+
+/// A snapshot with this worker's handles for it.
+pub struct View {
+    /// The configuration.
+    pub snapshot: Arc<Snapshot>,
+    /// This worker's counters, by the ids of the snapshot.
+    pub metrics: WorkerMetrics,
+    /// This worker's buffer of access log lines.
+    pub log: RefCell<LogBuffer>,
+    /// By route: whether a log of the route asks for fields of the server's answer.
+    pub copies_answers: Vec<bool>,
+    /// Name of this machine.
+    pub hostname: String,
+}
+
+impl View {
+    /// The plan of a pool.
+    #[inline]
+    pub fn pool(&self, id: PoolId) -> Option<&PoolPlan> {
+        self.snapshot.pools.get(usize::from(id.0))
+    }
+
+    /// Whether a log of this route asks for fields of the server's answer.
+    #[inline]
+    pub fn copies_answers(&self, route: RouteId) -> bool {
+        self.copies_answers
+            .get(route.0 as usize)
+            .copied()
+            .unwrap_or(false)
+    }
+}
+
+/// How many client connections the process may hold, over all workers.
+#[derive(Debug)]
+pub struct Gate {
+    open: AtomicUsize,
+    open_max: usize,
+}
+
+impl Gate {
+    /// A gate for `open_max` connections.
+    pub fn new(open_max: usize) -> Gate {
+        Gate {
+            open: AtomicUsize::new(0),
+            open_max,
+        }
+    }
+
+    /// Lets one more in, or not.
+    pub fn enter(self: &Arc<Self>) -> Option<Pass> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        if before >= self.open_max {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Pass { gate: self.clone() })
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections that may be.
+    pub fn open_max(&self) -> usize {
+        self.open_max
+    }
+}
+
+/// One connection's place behind the [`Gate`]; given up on drop.
+#[derive(Debug)]
+pub struct Pass {
+    gate: Arc<Gate>,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.gate.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the connections of one worker share.
+pub struct Worker {
+    /// Number of the worker, from 0.
+    pub index: usize,
+    /// Time.
+    pub clock: Clock,
+    /// Read buffers.
+    pub bufs: BufPool,
+    /// The connections' deadlines.
+    pub deadlines: Deadlines,
+    /// Idle connections to servers.
+    pub idle: IdleConnections,
+    /// Whether the process is draining.
+    pub drain: Drain,
+    /// The limit of connections.
+    pub gate: Arc<Gate>,
+    view: RefCell<Rc<View>>,
+    random: Cell<u64>,
+    connections: Cell<u64>,
+    open: Cell<usize>,
+}
+
+impl Worker {
+    /// A worker. `seed` makes its random numbers differ from those of others.
+    pub fn new(
+        index: usize,
+        base: Instant,
+        drain: Drain,
+        gate: Arc<Gate>,
+        view: View,
+        seed: u64,
+    ) -> Worker {
+        Worker {
+            index,
+            clock: Clock::new(base),
+            bufs: BufPool::new(),
+            deadlines: Deadlines::new(),
+            idle: IdleConnections::new(),
+            drain,
+            gate,
+            view: RefCell::new(Rc::new(view)),
+            random: Cell::new(seed | 1),
+            connections: Cell::new(0),
+            open: Cell::new(0),
+        }
+    }
+
+    /// The snapshot in force, for a request to keep until it ends.
+    #[inline]
+    pub fn view(&self) -> Rc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// A random number (xorshift64*); not for secrets.
+    #[inline]
+    pub fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number for a new connection, unique in the process.
+    pub fn next_connection(&self) -> u64 {
+        let number = self.connections.get() + 1;
+        self.connections.set(number);
+        ((self.index as u64) << 40) | number
+    }
+
+    /// Counts a connection of this worker as open while the guard lives.
+    pub fn open_connection(self: &Rc<Self>) -> OpenConnection {
+        self.open.set(self.open.get() + 1);
+        OpenConnection {
+            worker: self.clone(),
+        }
+    }
+
+    /// Connections of this worker that are open.
+    pub fn open_connections(&self) -> usize {
+        self.open.get()
+    }
+
+    /// What has to be done about once a second: idle connections that are too old or were closed.
+    pub fn sweep(&self) {
+        let view = self.view();
+        let now = self.clock.now_ms();
+        self.idle.sweep(now, |server| {
+            let pool = view
+                .snapshot
+                .pools
+                .iter()
+                .rev()
+                .find(|p| p.pool.first_server <= server);
+            pool.map_or(0, |plan| plan.pool.keep_alive.idle_timeout_ms)
+        });
+    }
+
+    /// Hands the lines of the access logs to the writer.
+    pub fn flush_logs(&self) {
+        self.view().log.borrow_mut().flush();
+    }
+}
+
+/// See [`Worker::open_connection`].
+pub struct OpenConnection {
+    worker: Rc<Worker>,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.worker.open.set(self.worker.open.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_lets_in_what_it_may_and_passes_are_given_back() {
+        let gate = Arc::new(Gate::new(2));
+        let first = gate.enter();
+        let second = gate.enter();
+        assert!(first.is_some() && second.is_some());
+        assert!(gate.enter().is_none());
+        drop(first);
+        assert!(gate.enter().is_some());
+        assert_eq!(gate.open(), 1);
+    }
+}

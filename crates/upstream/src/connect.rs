@@ -1,0 +1,64 @@
+//! One connection to a backend, and how it is made.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, Waker};
+
+use tokio::net::{TcpSocket, TcpStream};
+
+/// A connection to a server.
+#[derive(Debug)]
+pub struct Connection {
+    /// The stream.
+    pub stream: TcpStream,
+    /// The address it is connected to.
+    pub address: SocketAddr,
+    /// Requests that it has carried.
+    pub requests: u32,
+    /// Since when it idles, in milliseconds of the worker's clock.
+    pub idle_since_ms: u64,
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectFault {
+    /// The server's name stands for no address at present.
+    #[error("the server's name does not resolve")]
+    Unresolved,
+    /// The system refused or the server did.
+    #[error("connect failed")]
+    Io(#[source] io::Error),
+    /// It took too long.
+    #[error("connect timed out")]
+    Timeout,
+}
+
+/// Begins to connect. The future resolves when the connection stands; it has no deadline of its own
+/// and closes the socket when dropped.
+pub fn start_connect(
+    address: SocketAddr,
+) -> io::Result<impl Future<Output = io::Result<TcpStream>>> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A request goes out in one or two writes; waiting to fill a segment would only delay it.
+    socket.set_nodelay(true)?;
+    Ok(socket.connect(address))
+}
+
+/// Whether an idle connection may carry a request: nothing has come in since the last answer. Costs
+/// no system call unless the runtime saw the socket become readable.
+pub fn poll_alive(stream: &TcpStream) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    match stream.poll_read_ready(&mut cx) {
+        Poll::Pending => true,
+        Poll::Ready(Err(_)) => false,
+        // Readiness may be a left-over of a read that filled its buffer exactly: ask the socket.
+        Poll::Ready(Ok(())) => matches!(
+            stream.try_read(&mut [0]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock
+        ),
+    }
+}
