@@ -66,6 +66,11 @@ impl Origins {
         })
     }
 
+    /// Their process.
+    pub fn pid(&self) -> u32 {
+        self.guard.pid()
+    }
+
     /// What they have seen so far.
     pub fn counts(&mut self) -> Result<OriginCounts> {
         let stdin = self
@@ -194,6 +199,7 @@ mod tests {
             warm_up_ms: 0,
             measure_ms: 0,
             proxy_pid: 1,
+            origin_pid: 1,
         }
     }
 

@@ -17,6 +17,8 @@ use crate::table::Table;
 
 /// Origins in the pool of every scenario.
 const ORIGINS: usize = 3;
+/// Above this share of a core used by others the machine was not quiet.
+const FOREIGN_MAX: f64 = 0.05;
 /// Below this share of its core the proxy was waiting for the load.
 const BUSY_MIN: f64 = 0.85;
 
@@ -75,6 +77,8 @@ pub struct ProxyRow {
     pub p99_us: Option<Spread>,
     /// Share of the measured time on a CPU.
     pub busy: Option<Spread>,
+    /// Share of one core that processes outside the bench used.
+    pub foreign: Option<Spread>,
     /// CPU per request over the best peer's in the same round, round by round.
     pub ratios: Vec<Option<f64>>,
     /// Their median and range.
@@ -125,7 +129,7 @@ pub fn run(scenario: &Scenario, plan: &Plan, cores: &Cores) -> Result<Report> {
     for _ in 0..plan.rounds {
         for (running, rounds) in &mut field {
             check_interrupt()?;
-            let job = job(scenario, plan, &setup, running);
+            let job = job(scenario, plan, &setup, running, &origins);
             let before = origins.counts()?;
             let result = bed::run_load(&job, cores)?;
             let after: OriginCounts = origins.counts()?;
@@ -151,7 +155,13 @@ fn enter(
     Ok(running)
 }
 
-fn job(scenario: &Scenario, plan: &Plan, setup: &Setup, running: &Running) -> LoadJob {
+fn job(
+    scenario: &Scenario,
+    plan: &Plan,
+    setup: &Setup,
+    running: &Running,
+    origins: &Origins,
+) -> LoadJob {
     LoadJob {
         target: running.address,
         active: scenario.connections,
@@ -164,6 +174,7 @@ fn job(scenario: &Scenario, plan: &Plan, setup: &Setup, running: &Running) -> Lo
         warm_up_ms: (plan.warm_up * 1000.0) as u64,
         measure_ms: (plan.seconds * 1000.0) as u64,
         proxy_pid: running.pid(),
+        origin_pid: origins.pid(),
     }
 }
 
@@ -195,6 +206,7 @@ fn assess(
             p50_us: Spread::of(good().map(|result| result.p50_us)),
             p99_us: Spread::of(good().map(|result| result.p99_us)),
             busy: Spread::of(good().map(LoadResult::busy)),
+            foreign: Spread::of(good().map(LoadResult::foreign)),
             ratio: Spread::of(ratios.iter().copied().flatten()),
             ratios,
             rounds,
@@ -294,6 +306,18 @@ fn remarks(report: &Report, reference_us: &str) -> Vec<String> {
                 "{name} used {share:.0} % of its core: the load was the limit"
             ));
         }
+    }
+    let foreign = report
+        .rows
+        .iter()
+        .filter_map(|row| row.foreign)
+        .map(|spread| spread.max);
+    let foreign = foreign.fold(0.0, f64::max);
+    if foreign > FOREIGN_MAX {
+        let share = foreign * 100.0;
+        lines.push(format!(
+            "NOT QUIET: other processes used up to {share:.0} % of a core meanwhile"
+        ));
     }
     for (name, why) in &report.failures {
         lines.push(format!("NOT RUN {name}: {why}"));

@@ -70,6 +70,29 @@ fn descendants(root: u32, parents: &[(u32, u32)]) -> Vec<u32> {
     tree
 }
 
+/// Clock ticks that all cores together spent on anything, from the text of `/proc/stat`; guest time is part of user time.
+pub fn parse_busy_ticks(text: &str) -> Option<u64> {
+    let numbers = text
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_ascii_whitespace();
+    let fields: Vec<u64> = numbers.map_while(|number| number.parse().ok()).collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal, ..] = fields.as_slice() else {
+        return None;
+    };
+    Some(user + nice + system + irq + softirq + steal)
+}
+
+/// Time that all cores together spent on anything since the machine began, to a hundredth of a second.
+pub fn machine_busy() -> io::Result<Duration> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let ticks = parse_busy_ticks(&text)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "stat has no cpu line"))?;
+    // The unit of /proc/stat is fixed at 100 per second on every platform of ours.
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 /// Reads the CPU time of one tree of processes, fixed when the meter is made.
 #[derive(Debug)]
 pub struct CpuMeter {
@@ -169,6 +192,14 @@ mod tests {
         assert_eq!(parse_kib(text, "Rss"), Some(1234));
         assert_eq!(parse_kib(text, "Pss"), Some(99));
         assert_eq!(parse_kib(text, "Swap"), None);
+    }
+
+    #[test]
+    fn busy_ticks_leave_out_idle_and_guest() {
+        let text = "cpu  10 1 20 5000 7 2 3 4 9 9\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
+        assert_eq!(parse_busy_ticks(text), Some(40));
+        assert_eq!(parse_busy_ticks("cpu  1 2 3\n"), None);
+        assert_eq!(parse_busy_ticks("intr 1\n"), None);
     }
 
     #[test]

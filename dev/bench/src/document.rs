@@ -14,6 +14,8 @@ pub enum Document {
     OneMib,
     /// 2 MiB, for slow readers.
     TwoMib,
+    /// 8 MiB, more than the kernel's buffers take from a proxy whose client does not read.
+    EightMib,
 }
 
 /// The 90 bytes of [`Document::Small`].
@@ -36,6 +38,7 @@ impl Document {
             Document::TenKib => "10k",
             Document::OneMib => "1m",
             Document::TwoMib => "2m",
+            Document::EightMib => "8m",
         }
     }
 
@@ -46,6 +49,7 @@ impl Document {
             Document::TenKib => 10 << 10,
             Document::OneMib => 1 << 20,
             Document::TwoMib => 2 << 20,
+            Document::EightMib => 8 << 20,
         }
     }
 

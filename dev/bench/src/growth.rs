@@ -315,6 +315,7 @@ fn measure(point: &Point, kind: ProxyKind, plan: &Plan) -> Result<LoadResult> {
         warm_up_ms: (plan.warm_up * 1000.0) as u64,
         measure_ms: (plan.seconds * 1000.0) as u64,
         proxy_pid: running.pid(),
+        origin_pid: origins.pid(),
     };
     let before = origins.counts()?;
     let result = bed::run_load(&job, &cores).with_context(|| running.last_words())?;

@@ -18,7 +18,7 @@ const SLOW_READ_BYTES: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The ways to be slow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldKind {
     /// Connected, nothing sent.
@@ -31,6 +31,8 @@ pub enum HoldKind {
     SlowBody,
     /// An answer of 2 MiB of which 1 KiB is read each second.
     SlowRead,
+    /// An answer of 8 MiB of which 1 KiB is read each second: the kernel's buffers cannot hold it for the proxy.
+    SlowLargeRead,
     /// An answer of 2 MiB of which nothing is read.
     NoRead,
 }
@@ -51,8 +53,9 @@ impl HoldKind {
             HoldKind::Idle => "idle keep-alive",
             HoldKind::SlowHead => "head in drips",
             HoldKind::SlowBody => "body of 1 byte in 2 s",
-            HoldKind::SlowRead => "read of 1 KiB a second",
-            HoldKind::NoRead => "answer not read",
+            HoldKind::SlowRead => "2 MiB read at 1 KiB/s",
+            HoldKind::SlowLargeRead => "8 MiB read at 1 KiB/s",
+            HoldKind::NoRead => "2 MiB not read",
         }
     }
 
@@ -61,18 +64,27 @@ impl HoldKind {
         let host = "Host: bench.example\r\n";
         match self {
             HoldKind::Silent => Vec::new(),
-            HoldKind::Idle => wire::get("/small", "bench.example", false),
+            HoldKind::Idle => get(Document::Small),
             HoldKind::SlowHead => format!("GET /small HTTP/1.1\r\n{host}X-Slow: ").into_bytes(),
             HoldKind::SlowBody => {
                 format!("POST /small HTTP/1.1\r\n{host}Content-Length: 1048576\r\n\r\n")
                     .into_bytes()
             }
-            HoldKind::SlowRead | HoldKind::NoRead => {
-                let path = format!("/{}", Document::TwoMib.name());
-                wire::get(&path, "bench.example", false)
-            }
+            HoldKind::SlowRead | HoldKind::NoRead => get(Document::TwoMib),
+            HoldKind::SlowLargeRead => get(Document::EightMib),
         }
     }
+
+    fn is_read_slowly(self) -> bool {
+        matches!(
+            self,
+            HoldKind::SlowRead | HoldKind::SlowLargeRead | HoldKind::NoRead
+        )
+    }
+}
+
+fn get(document: Document) -> Vec<u8> {
+    wire::get(&format!("/{}", document.name()), "bench.example", false)
 }
 
 /// One held connection.
@@ -118,8 +130,8 @@ impl Held {
         }
         let alive = match self.kind {
             HoldKind::NoRead => true,
-            HoldKind::SlowRead | HoldKind::Silent | HoldKind::Idle => self.receive(),
             HoldKind::SlowHead | HoldKind::SlowBody => self.receive() && self.send(),
+            _ => self.receive(),
         };
         self.is_open = alive;
     }
@@ -146,7 +158,7 @@ fn connect(kind: HoldKind, address: SocketAddr) -> io::Result<TcpStream> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    if matches!(kind, HoldKind::SlowRead | HoldKind::NoRead) {
+    if kind.is_read_slowly() {
         socket.set_recv_buffer_size(SLOW_READ_BUFFER)?;
     }
     socket.connect_timeout(&address.into(), PATIENCE)?;

@@ -29,6 +29,8 @@ pub struct LoadJob {
     pub measure_ms: u64,
     /// Root of the tree of processes whose CPU time is taken at the start and the end of measuring.
     pub proxy_pid: u32,
+    /// The origins' process, to tell what runs besides the bench.
+    pub origin_pid: u32,
 }
 
 /// What was measured.
@@ -40,8 +42,10 @@ pub struct LoadResult {
     pub seconds: f64,
     /// CPU time of the proxy while measuring, seconds.
     pub cpu_seconds: f64,
-    /// CPU time of the load process while measuring, seconds.
+    /// CPU time of load and origins while measuring, seconds.
     pub load_cpu_seconds: f64,
+    /// CPU time that all other processes of the machine used while measuring, seconds.
+    pub foreign_cpu_seconds: f64,
     /// Median latency, microseconds.
     pub p50_us: f64,
     /// 99th percentile, microseconds.
@@ -72,6 +76,11 @@ impl LoadResult {
     /// Share of the time that the proxy was on a CPU; above 1 with several workers.
     pub fn busy(&self) -> f64 {
         self.cpu_seconds / self.seconds
+    }
+
+    /// Share of one core that processes outside the bench used.
+    pub fn foreign(&self) -> f64 {
+        self.foreign_cpu_seconds / self.seconds
     }
 
     /// Why the run counts for nothing, when it does.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bed;
+pub mod callgrind;
 pub mod client;
 pub mod compare;
 pub mod connection;
@@ -17,6 +18,7 @@ pub mod hold;
 pub mod job;
 pub mod load;
 pub mod memory;
+pub mod ops;
 pub mod origin;
 pub mod process;
 pub mod proxy;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use mio::{Events, Poll};
 
 use crate::connection::{Connection, Shared};
-use crate::cpu::CpuMeter;
+use crate::cpu::{CpuMeter, machine_busy};
 use crate::histogram::Histogram;
 use crate::job::{LoadJob, LoadResult};
 use crate::wire;
@@ -82,11 +82,13 @@ struct Generator {
     tally: Tally,
 }
 
-/// The two clocks at one moment.
+/// All clocks at one moment.
 struct Stamp {
     at: Instant,
     proxy: Duration,
     own: Duration,
+    origin: Duration,
+    machine: Duration,
 }
 
 impl Generator {
@@ -115,11 +117,15 @@ impl Generator {
     fn run(mut self, job: &LoadJob) -> Result<LoadResult> {
         let proxy = CpuMeter::new(job.proxy_pid).context("cannot read the proxy's CPU time")?;
         let own = CpuMeter::new(std::process::id()).context("cannot read our CPU time")?;
+        let origin = CpuMeter::new(job.origin_pid).context("cannot read the origins' CPU time")?;
         let stamp = || -> Result<Stamp> {
+            let (proxy, own, origin) = (proxy.read()?, own.read()?, origin.read()?);
             Ok(Stamp {
                 at: Instant::now(),
-                proxy: proxy.read()?,
-                own: own.read()?,
+                proxy,
+                own,
+                origin,
+                machine: machine_busy()?,
             })
         };
         self.open_all(job)?;
@@ -138,11 +144,14 @@ impl Generator {
     fn result(&self, start: &Stamp, end: &Stamp) -> LoadResult {
         let latencies = &self.tally.latencies;
         let micros = |nanos: u64| nanos as f64 / 1000.0;
+        let seconds = |of: fn(&Stamp) -> Duration| (of(end) - of(start)).as_secs_f64();
+        let ours = seconds(|s| s.proxy + s.own + s.origin);
         LoadResult {
             requests: latencies.total(),
             seconds: (end.at - start.at).as_secs_f64(),
-            cpu_seconds: (end.proxy - start.proxy).as_secs_f64(),
-            load_cpu_seconds: (end.own - start.own).as_secs_f64(),
+            cpu_seconds: seconds(|s| s.proxy),
+            load_cpu_seconds: seconds(|s| s.own + s.origin),
+            foreign_cpu_seconds: (seconds(|s| s.machine) - ours).max(0.0),
             p50_us: micros(latencies.quantile(0.5)),
             p99_us: micros(latencies.quantile(0.99)),
             p999_us: micros(latencies.quantile(0.999)),

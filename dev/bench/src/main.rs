@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use keel_bench::callgrind::{self, Baseline, Counts};
 use keel_bench::compare::{self, Plan};
 use keel_bench::cores::Cores;
 use keel_bench::growth::{self, Curve};
@@ -15,7 +16,7 @@ use keel_bench::hold::HoldKind;
 use keel_bench::memory::{self, MemoryPlan};
 use keel_bench::process::{self, Farewell};
 use keel_bench::proxy::{Programs, ProxyKind};
-use keel_bench::{load, origin, scenario, stalls};
+use keel_bench::{load, ops, origin, scenario, stalls};
 use serde::Serialize;
 
 /// Compares evenkeel with other proxies by CPU time per request, and measures how its costs grow.
@@ -39,6 +40,11 @@ enum Command {
     Memory(MemoryArgs),
     /// Seconds until stalling connections are ended.
     Stalls(StallsArgs),
+    /// Instructions per operation of the pure cores under callgrind, against the baseline.
+    Callgrind(CallgrindArgs),
+    /// One operation, so many times.
+    #[command(hide = true)]
+    Op { name: String, count: u64 },
     /// The origins' process.
     #[command(hide = true)]
     Origin {
@@ -128,10 +134,13 @@ struct GrowthArgs {
 
 #[derive(Debug, Args)]
 struct MemoryArgs {
+    /// Rows, by comma.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = memory::ROWS)]
+    rows: Vec<HoldKind>,
     /// Idle keep-alive connections.
     #[arg(long, default_value_t = 5000)]
     idle: usize,
-    /// Slow connections of each kind.
+    /// Slow connections of each kind; a fifth of it for 8 MiB.
     #[arg(long, default_value_t = 500)]
     slow: usize,
     /// Seconds to hold them.
@@ -148,6 +157,22 @@ struct StallsArgs {
     limit: u64,
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Debug, Args)]
+struct CallgrindArgs {
+    /// Only operations whose name begins so; the baseline is then only compared for these.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// The baseline; fails when an operation costs more than its tolerance allows.
+    #[arg(long, default_value_os_t = callgrind::baseline_file())]
+    baseline: PathBuf,
+    /// Write what was counted as the new baseline instead of comparing.
+    #[arg(long)]
+    write_baseline: bool,
+    /// Also write the comparison as JSON to this file.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -186,6 +211,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Compare(args) => compare_proxies(&args),
         Command::Growth(args) => grow(&args),
         Command::Memory(args) => measure_memory(&args),
+        Command::Op { name, count } => ops::run(&name, count).map(|()| ExitCode::SUCCESS),
+        Command::Callgrind(args) => count_instructions(&args),
         Command::Stalls(args) => measure_stalls(&args),
     }
 }
@@ -328,14 +355,8 @@ fn measure_memory(args: &MemoryArgs) -> Result<ExitCode> {
         slow: args.slow,
         hold_seconds: args.seconds,
     };
-    let kinds = [
-        HoldKind::Idle,
-        HoldKind::SlowHead,
-        HoldKind::SlowBody,
-        HoldKind::SlowRead,
-    ];
     let mut rows = Vec::new();
-    for hold in kinds {
+    for &hold in &args.rows {
         for proxy in &proxies {
             let row = memory::measure(*proxy, hold, &plan, &programs, &cores);
             process::check_interrupt()?;
@@ -366,4 +387,42 @@ fn measure_stalls(args: &StallsArgs) -> Result<ExitCode> {
     print!("{}", stalls::render(&found, &proxies, limit));
     write_json(args.common.json.as_deref(), &found)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn count_instructions(args: &CallgrindArgs) -> Result<ExitCode> {
+    process::watch_interrupts()?;
+    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let mut counts = Counts::new();
+    for name in ops::names()
+        .into_iter()
+        .filter(|name| name.starts_with(&args.only))
+    {
+        let instructions = callgrind::count(&name, scratch.path())?;
+        counts.insert(name, (instructions * 10.0).round() / 10.0);
+    }
+    let mut baseline = Baseline::read(&args.baseline)?;
+    if let Some(baseline) = &mut baseline {
+        baseline
+            .instructions
+            .retain(|name, _| name.starts_with(&args.only));
+    }
+    let lines = callgrind::compare(&counts, baseline.as_ref());
+    print!("{}", callgrind::render(&lines));
+    write_json(args.json.as_deref(), &lines)?;
+    if args.write_baseline {
+        if !args.only.is_empty() {
+            bail!("a baseline is written whole, without --only");
+        }
+        let baseline = Baseline {
+            tolerance_percent: 10.0,
+            instructions: counts,
+        };
+        write_json(Some(&args.baseline), &baseline)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(if callgrind::is_failure(&lines) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }

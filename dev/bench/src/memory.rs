@@ -27,10 +27,21 @@ use crate::table::Table;
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// A normal request that takes longer was not served.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// Between the opening of the held connections and the first normal request beside them.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Normal requests before memory is first read.
 const WARM_REQUESTS: usize = 200;
 /// Parts of a period in which a share of the connections drips, so that drips do not come in bursts.
 const SLICES: usize = 20;
+
+/// The rows of the table, in its order.
+pub const ROWS: [HoldKind; 5] = [
+    HoldKind::Idle,
+    HoldKind::SlowHead,
+    HoldKind::SlowBody,
+    HoldKind::SlowRead,
+    HoldKind::SlowLargeRead,
+];
 
 /// What to hold, and how long.
 #[derive(Debug, Clone, Copy)]
@@ -134,14 +145,13 @@ pub fn measure(
     let before = prober.finish()?;
     let base_kib = cpu::resident_kib(running.pid())?;
 
-    let count = if hold == HoldKind::Idle {
-        plan.idle
-    } else {
-        plan.slow
+    let count = match hold {
+        HoldKind::Idle => plan.idle,
+        // The kernel's share of these is 4 MiB each.
+        HoldKind::SlowLargeRead => plan.slow.div_ceil(5),
+        _ => plan.slow,
     };
-    let prober = Prober::start(running.address);
-    let peak = keep(hold, count, plan, &running)?;
-    let meanwhile = prober.finish()?;
+    let (peak, meanwhile) = keep(hold, count, plan, &running)?;
     Ok(MemoryRow {
         proxy: kind,
         kind: hold,
@@ -163,8 +173,13 @@ struct Peak {
     still_open: usize,
 }
 
-/// Opens the connections, drips, and watches the proxy's memory.
-fn keep(hold: HoldKind, count: usize, plan: &MemoryPlan, running: &Running) -> Result<Peak> {
+/// Opens the connections, drips, and watches the proxy's memory. Normal requests begin when the opening has settled.
+fn keep(
+    hold: HoldKind,
+    count: usize,
+    plan: &MemoryPlan,
+    running: &Running,
+) -> Result<(Peak, Latencies)> {
     let mut held = Vec::with_capacity(count);
     for index in 0..count {
         check_interrupt()?;
@@ -172,9 +187,13 @@ fn keep(hold: HoldKind, count: usize, plan: &MemoryPlan, running: &Running) -> R
         held.push(opened.with_context(|| format!("connection {index}"))?);
     }
     let mut peak = Peak::default();
-    let end = Instant::now() + Duration::from_secs_f64(plan.hold_seconds);
+    let opened = Instant::now();
+    let mut prober = None;
     let mut slice = 0;
-    while Instant::now() < end {
+    while opened.elapsed().as_secs_f64() < plan.hold_seconds {
+        if prober.is_none() && opened.elapsed() > SETTLE {
+            prober = Some(Prober::start(running.address));
+        }
         for connection in held.iter_mut().skip(slice % SLICES).step_by(SLICES) {
             connection.drip();
         }
@@ -189,7 +208,8 @@ fn keep(hold: HoldKind, count: usize, plan: &MemoryPlan, running: &Running) -> R
         slice += 1;
         pause(hold.period() / SLICES as u32)?;
     }
-    Ok(peak)
+    let latencies = prober.map_or(Ok(Vec::new()), Prober::finish)?;
+    Ok((peak, latencies))
 }
 
 /// Rows as text; a failed one says why.
