@@ -74,103 +74,68 @@ pub(crate) fn scheme_bit(scheme: &str) -> Mask {
 
 /// Keys of a condition; none when no request can meet it.
 pub(crate) fn keys(condition: &Condition) -> Vec<Key<'_>> {
-    let any = Key::ANY;
-    let open = vec![Key {
-        whole: false,
-        ..any
-    }];
     match condition {
-        Condition::Always => vec![any],
         Condition::All(parts) => parts
             .iter()
-            .fold(vec![any], |so_far, part| combine(so_far, keys(part))),
+            .fold(vec![Key::ANY], |so_far, part| combine(so_far, keys(part))),
         Condition::Any(parts) => {
             let mut all = Vec::new();
             for part in parts {
                 all.extend(keys(part));
                 if all.len() > KEYS_MAX {
-                    return open;
+                    return vec![Key::OPEN];
                 }
             }
             all
         }
-        Condition::Listener(listeners) => listeners
-            .iter()
-            .map(|&listener| Key {
-                listener: Some(listener),
-                ..any
-            })
-            .collect(),
-        Condition::HostExact(host) => vec![Key {
-            host: HostKey::Exact(host),
-            ..any
-        }],
-        Condition::HostUnder(suffix) => vec![Key {
-            host: HostKey::Under(suffix),
-            ..any
-        }],
-        Condition::PathExact(path) => vec![Key {
-            path: PathKey::exact(path),
-            ..any
-        }],
-        Condition::PathPrefix(prefix) => vec![Key {
-            path: PathKey::prefix(prefix),
-            ..any
-        }],
-        Condition::PathSegments(prefix) => vec![
-            Key {
-                path: PathKey::exact(prefix),
-                ..any
-            },
-            Key {
-                path: PathKey {
-                    slash: true,
-                    ..PathKey::prefix(prefix)
-                },
-                ..any
-            },
-        ],
-        Condition::PathGlob(glob) => {
-            vec![Key {
-                path: PathKey::prefix(&glob.literal),
-                whole: false,
-                ..any
-            }]
+        Condition::Listener(listeners) => {
+            let key = |&listener| Key::with(|key| key.listener = Some(listener));
+            listeners.iter().map(key).collect()
         }
-        Condition::PathPattern(pattern) => pattern
-            .beginnings
-            .iter()
-            .map(|literal| Key {
-                path: PathKey::prefix(literal),
-                whole: false,
-                ..any
-            })
-            .collect(),
+        Condition::HostExact(host) => vec![Key::with(|key| key.host = HostKey::Exact(host))],
+        Condition::HostUnder(suffix) => vec![Key::with(|key| key.host = HostKey::Under(suffix))],
         Condition::Method(methods) => {
-            let bits = methods
-                .iter()
-                .fold(0, |bits, method| bits | method_bit(method));
-            vec![Key {
-                mask: bits | SCHEMES,
-                whole: bits & METHOD_OTHER == 0,
-                ..any
-            }]
+            let bits = methods.iter().fold(0, |bits, name| bits | method_bit(name));
+            vec![Key::with(|key| {
+                key.mask = bits | SCHEMES;
+                key.whole = bits & METHOD_OTHER == 0;
+            })]
         }
-        Condition::Scheme(scheme) => vec![Key {
-            mask: scheme_bit(scheme) | METHODS,
-            ..any
-        }],
-        Condition::Value {
-            field,
-            test: Test::Exact(text),
-            ..
-        } => {
-            vec![Key {
-                value: Some((field, text)),
-                ..any
-            }]
+        Condition::Scheme(scheme) => vec![Key::with(|key| key.mask = scheme_bit(scheme) | METHODS)],
+        Condition::Value { field, test, .. } => match test {
+            Test::Exact(text) => vec![Key::with(|key| key.value = Some((field, text)))],
+            _ => vec![Key::OPEN],
+        },
+        Condition::Always => vec![Key::ANY],
+        Condition::Client(_) | Condition::Not(_) => vec![Key::OPEN],
+        path => path_keys(path),
+    }
+}
+
+fn path_keys(condition: &Condition) -> Vec<Key<'_>> {
+    let at = |path, whole| {
+        Key::with(|key| {
+            key.path = path;
+            key.whole = whole;
+        })
+    };
+    match condition {
+        Condition::PathExact(path) => vec![at(PathKey::exact(path), true)],
+        Condition::PathPrefix(prefix) => vec![at(PathKey::prefix(prefix), true)],
+        Condition::PathSegments(prefix) => {
+            vec![
+                at(PathKey::exact(prefix), true),
+                at(PathKey::below(prefix), true),
+            ]
         }
-        Condition::Value { .. } | Condition::Client(_) | Condition::Not(_) => open,
+        Condition::PathGlob(glob) => vec![at(PathKey::prefix(&glob.literal), false)],
+        Condition::PathPattern(pattern) => {
+            let starts = pattern.beginnings.iter();
+            starts
+                .map(|start| at(PathKey::prefix(start), false))
+                .collect()
+        }
+        _ => vec![Key::OPEN],
     }
 }
 
@@ -193,6 +158,7 @@ fn combine<'a>(left: Vec<Key<'a>>, right: Vec<Key<'a>>) -> Vec<Key<'a>> {
 }
 
 impl<'a> Key<'a> {
+    /// Every request.
     const ANY: Self = Self {
         listener: None,
         host: HostKey::Any,
@@ -205,6 +171,17 @@ impl<'a> Key<'a> {
         mask: MASK_ALL,
         whole: true,
     };
+    /// Every request, with all still to be evaluated.
+    const OPEN: Self = Self {
+        whole: false,
+        ..Self::ANY
+    };
+
+    fn with(set: impl FnOnce(&mut Self)) -> Self {
+        let mut key = Self::ANY;
+        set(&mut key);
+        key
+    }
 
     fn is_everywhere(&self) -> bool {
         self.listener.is_none()
@@ -277,6 +254,15 @@ impl<'a> PathKey<'a> {
         }
     }
 
+    /// Continues the bytes with a slash.
+    pub(crate) fn below(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            slash: true,
+            exact: false,
+        }
+    }
+
     /// The bytes, with the slash.
     pub(crate) fn to_vec(self) -> Vec<u8> {
         let mut bytes = self.bytes.to_vec();
@@ -300,10 +286,7 @@ mod tests {
 
     #[test]
     fn paths_nest_or_are_apart() {
-        let slash = |bytes| PathKey {
-            slash: true,
-            ..PathKey::prefix(bytes)
-        };
+        let slash = PathKey::below;
         assert!(PathKey::prefix(b"").covers(&PathKey::exact(b"/a")));
         assert!(PathKey::prefix(b"/a").covers(&slash(b"/a")));
         assert!(!slash(b"/a").covers(&PathKey::prefix(b"/a")));
