@@ -18,6 +18,7 @@ use crate::ask::{Ask, Outcome, SelectFault, Selected, Transition};
 use crate::bits::Bits;
 use crate::board::{Board, Home};
 use crate::choose::{Choose, Look, Walk, keeps, want};
+use crate::hash::{mix, reduce};
 use crate::least_time::FAILURE_US;
 use crate::members::Members;
 use crate::round_robin::Turn;
@@ -27,6 +28,9 @@ use crate::view::{Tier, View};
 
 /// Candidates of the algorithm that are looked at before any other server is taken.
 const ATTEMPTS_MAX: u32 = 8;
+
+/// Views that one request goes by when health changes under it.
+const VIEWS_MAX: u32 = 3;
 
 /// One request in so many puts one endpoint of the board right, should a state be shared by two
 /// pools in spite of the rule.
@@ -49,6 +53,15 @@ pub struct Balancer {
 struct Writer {
     /// The states know this balancer's board.
     settled: bool,
+}
+
+/// What the algorithm came to.
+enum Choice {
+    Taken(Selected),
+    /// The health of a candidate is not what the view says.
+    OldView,
+    /// No candidate takes the request.
+    Nobody,
 }
 
 /// What became of an attempt to take a place.
@@ -87,28 +100,11 @@ impl Balancer {
             self.refresh_due(&view, ask.now_ms);
             view = self.view.load();
         }
-        let look = Look {
-            ask,
-            view: &view,
-            members: &self.members,
-            board: self.board.as_deref(),
-        };
-        let mut walk = Walk::default();
-        while walk.step < ATTEMPTS_MAX {
-            let Some(index) = self.choose.candidate(&look, &self.turn, &mut walk) else {
-                break;
-            };
-            walk.step += 1;
-            if ask.tried.contains(&index) {
-                continue;
-            }
-            match self.admit(index, ask.now_ms, view.tier == Tier::Resting) {
-                Admission::Taken(permit) => {
-                    self.heal(ask.random);
-                    return Ok(Selected { index, permit });
-                }
-                Admission::Full => {}
-                Admission::Resting => break,
+        for _ in 0..VIEWS_MAX {
+            match self.select_from(&view, ask) {
+                Choice::Taken(selected) => return Ok(selected),
+                Choice::OldView => view = self.view.load(),
+                Choice::Nobody => break,
             }
         }
         self.select_any(&view, ask)
@@ -190,6 +186,36 @@ impl Balancer {
             .count()
     }
 
+    /// Goes by the algorithm.
+    #[inline]
+    fn select_from(&self, view: &View, ask: &Ask<'_>) -> Choice {
+        let look = Look {
+            ask,
+            view,
+            members: &self.members,
+            board: self.board.as_deref(),
+        };
+        let mut walk = Walk::default();
+        while walk.step < ATTEMPTS_MAX {
+            let Some(index) = self.choose.candidate(&look, &self.turn, &mut walk) else {
+                break;
+            };
+            walk.step += 1;
+            if ask.tried.contains(&index) {
+                continue;
+            }
+            match self.admit(index, ask.now_ms, view.tier == Tier::Resting) {
+                Admission::Taken(permit) => {
+                    self.heal(ask.random);
+                    return Choice::Taken(Selected { index, permit });
+                }
+                Admission::Full => {}
+                Admission::Resting => return Choice::OldView,
+            }
+        }
+        Choice::Nobody
+    }
+
     /// Tries to take a place. `resting_too` when nobody better is left.
     fn admit(&self, index: usize, now_ms: u64, resting_too: bool) -> Admission {
         let member = self.members.member(index);
@@ -205,7 +231,7 @@ impl Balancer {
             return Admission::Resting;
         }
         let told = self.board.as_ref().map_or(0, |board| {
-            board.sync(index, &member.state);
+            board.sync(index, &*member.state);
             Arc::as_ptr(board).addr()
         });
         member.state.tell_others(told);
@@ -239,7 +265,7 @@ impl Balancer {
         let start = match view.tier {
             // The first healthy one, by definition of that tier.
             Tier::Zero => 0,
-            _ => crate::hash::reduce(crate::hash::mix(ask.random), self.len() as u64) as usize,
+            _ => reduce(mix(ask.random), self.len() as u64) as usize,
         };
         let resting = view.tier == Tier::Resting;
         if let Some(selected) = self.any_of(&view.ready.bits, start, resting, ask) {
@@ -344,8 +370,8 @@ impl Balancer {
         if let Some(board) = &self.board
             && random.is_multiple_of(HEAL_ONE_IN)
         {
-            let slot = crate::hash::reduce(random.rotate_left(32), self.len() as u64) as usize;
-            board.sync(slot, &self.members.member(slot).state);
+            let slot = reduce(random.rotate_left(32), self.len() as u64) as usize;
+            board.sync(slot, &*self.members.member(slot).state);
         }
     }
 }

@@ -7,7 +7,7 @@
 //! servers. Beside the keys: one bit per endpoint that is at its `max_connections`, and the sum of
 //! active requests for bounded load. A board keeps only what its algorithm needs.
 //!
-//! Everything here is derived from [`EndpointState`], the only truth. [`Board::sync`] brings one
+//! Everything here is derived from the endpoints' states, the only truth. [`Board::sync`] brings one
 //! endpoint up to date after its state changed: it writes, then reads the state again, and repeats
 //! when that has moved on. All accesses that matter are sequentially consistent, so whoever writes last has also
 //! read the last state, and the same holds for minima against keys: as soon as no thread is in the
@@ -15,12 +15,12 @@
 //! costs a slightly worse choice and nothing else. No locks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::AtomicU64;
 
 use crate::bits::{Bits, words_for};
+use crate::cell::Cell;
 use crate::members::Members;
 use crate::spec::TimeFormula;
-use crate::state::EndpointState;
 
 /// The key of an endpoint that may not be chosen.
 pub(crate) const CLOSED: u64 = u64::MAX;
@@ -53,19 +53,19 @@ pub(crate) struct Keeps {
 
 /// See the head of this file.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct Board<C = AtomicU64> {
     score: Option<Score>,
     slots: Box<[Slot]>,
     /// One bit per endpoint of the tier in use.
-    open: Box<[AtomicU64]>,
-    keys: Box<[AtomicU64]>,
-    minima: Box<[AtomicU64]>,
+    open: Box<[C]>,
+    keys: Box<[C]>,
+    minima: Box<[C]>,
     group_shift: u32,
     /// One bit per endpoint without room; empty when nobody has a limit.
-    full: Box<[AtomicU64]>,
+    full: Box<[C]>,
     /// What every endpoint adds to the total; empty when no total is kept.
-    counted: Box<[AtomicU32]>,
-    total: Total,
+    counted: Box<[C]>,
+    total: Total<C>,
 }
 
 #[derive(Debug)]
@@ -75,14 +75,15 @@ struct Slot {
 }
 
 /// Written on every request: kept off the lines that are only read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
-struct Total(AtomicU64);
+struct Total<C>(C);
 
 /// What is written about one endpoint, read in one go.
 #[derive(PartialEq, Eq)]
 struct Reading {
-    active: u32,
+    /// Active requests of an open endpoint.
+    active: u64,
     full: bool,
     key: u64,
 }
@@ -94,13 +95,19 @@ pub(crate) struct Home {
     pub(crate) slot: usize,
 }
 
-fn zeros(len: usize) -> Box<[AtomicU64]> {
-    std::iter::repeat_with(AtomicU64::default)
-        .take(len)
-        .collect()
+/// What a board reads of a state.
+pub(crate) trait Truth {
+    /// Requests that hold a permit.
+    fn active(&self) -> u32;
+    /// Average response time in microseconds, 0 before the first.
+    fn average_us(&self) -> u32;
 }
 
-impl Board {
+fn cells<C: Cell>(len: usize, value: u64) -> Box<[C]> {
+    std::iter::repeat_with(|| C::new(value)).take(len).collect()
+}
+
+impl<C: Cell> Board<C> {
     /// A board on which everybody is closed.
     pub(crate) fn new(members: &Members, keeps: Keeps) -> Self {
         let len = members.len();
@@ -112,25 +119,20 @@ impl Board {
             weight: member.weight,
             max_connections: member.max_connections,
         });
-        let scored = if keeps.score.is_some() { len } else { 0 };
+        let kept = |len: usize, wanted: bool| if wanted { len } else { 0 };
+        let scored = kept(len, keeps.score.is_some());
         let groups = scored.div_ceil(1 << group_shift);
-        let board = Board {
+        Board {
             score: keeps.score,
             slots: slots.collect(),
-            open: zeros(words_for(len)),
-            keys: zeros(scored),
-            minima: zeros(if groups > 1 { groups } else { 0 }),
+            open: cells(words_for(len), 0),
+            keys: cells(scored, CLOSED),
+            minima: cells(kept(groups, groups > 1), CLOSED),
             group_shift,
-            full: zeros(if keeps.full { words_for(len) } else { 0 }),
-            counted: (0..if keeps.total { len } else { 0 })
-                .map(|_| AtomicU32::new(0))
-                .collect(),
-            total: Total::default(),
-        };
-        for cell in board.keys.iter().chain(&board.minima) {
-            cell.store(CLOSED, SeqCst);
+            full: cells(kept(words_for(len), keeps.full), 0),
+            counted: cells(kept(len, keeps.total), 0),
+            total: Total(C::new(0)),
         }
-        board
     }
 
     /// True when response times are part of the keys.
@@ -141,15 +143,15 @@ impl Board {
     /// Opens exactly these endpoints.
     pub(crate) fn open_exactly(&self, ready: &Bits, members: &Members) {
         for (at, word) in self.open.iter().enumerate() {
-            word.store(ready.word(at), SeqCst);
+            word.store(ready.word(at));
         }
         for (slot, member) in members.list().iter().enumerate() {
-            self.sync(slot, &member.state);
+            self.sync(slot, &*member.state);
         }
     }
 
     /// Brings the board up to date with the state of the endpoint at `slot`.
-    pub(crate) fn sync(&self, slot: usize, state: &EndpointState) {
+    pub(crate) fn sync(&self, slot: usize, state: &impl Truth) {
         loop {
             let reading = self.read(slot, state);
             self.write_total(slot, &reading);
@@ -163,12 +165,12 @@ impl Board {
 
     /// Active requests over all open endpoints, as far as they are known.
     pub(crate) fn total(&self) -> u64 {
-        self.total.0.load(SeqCst)
+        self.total.0.load()
     }
 
     /// One bit per endpoint without room, for the endpoints of word `at`.
     pub(crate) fn full_word(&self, at: usize) -> u64 {
-        self.full.get(at).map_or(0, |word| word.load(SeqCst))
+        self.full.get(at).map_or(0, |word| word.load())
     }
 
     /// The endpoint with the smallest key and the number of those that share it (2 stands for any
@@ -208,7 +210,7 @@ impl Board {
         let first = start >> self.group_shift;
         for step in 0..=groups {
             let group = (first + step) % groups;
-            if self.minima[group].load(SeqCst) > key {
+            if self.minima[group].load() > key {
                 continue;
             }
             let mut range = self.group_range(group);
@@ -226,22 +228,22 @@ impl Board {
 
     /// The key of `slot`; closed when no keys are kept.
     pub(crate) fn key(&self, slot: usize) -> u64 {
-        self.keys.get(slot).map_or(CLOSED, |key| key.load(SeqCst))
+        self.keys.get(slot).map_or(CLOSED, |key| key.load())
     }
 
-    fn read(&self, slot: usize, state: &EndpointState) -> Reading {
+    fn read(&self, slot: usize, state: &impl Truth) -> Reading {
         let active = state.active();
         let limit = self.slots[slot].max_connections;
         let full = limit != 0 && active >= limit;
-        let open = self.open[slot / 64].load(SeqCst) >> (slot % 64) & 1 != 0;
+        let open = self.open[slot / 64].load() >> (slot % 64) & 1 != 0;
         let key = match self.score {
             Some(score) if open && !full => {
-                score.key(active, state.response_time_us(), self.slots[slot].weight)
+                score.key(active, state.average_us(), self.slots[slot].weight)
             }
             _ => CLOSED,
         };
         Reading {
-            active: if open { active } else { 0 },
+            active: if open { u64::from(active) } else { 0 },
             full,
             key,
         }
@@ -249,9 +251,10 @@ impl Board {
 
     fn write_total(&self, slot: usize, reading: &Reading) {
         if let Some(counted) = self.counted.get(slot) {
-            let before = counted.swap(reading.active, SeqCst);
-            let change = u64::from(reading.active).wrapping_sub(u64::from(before));
-            self.total.0.fetch_add(change, SeqCst);
+            let before = counted.swap(reading.active);
+            if before != reading.active {
+                self.total.0.fetch_add(reading.active.wrapping_sub(before));
+            }
         }
     }
 
@@ -261,9 +264,9 @@ impl Board {
         };
         let bit = 1u64 << (slot % 64);
         if full {
-            word.fetch_or(bit, SeqCst);
-        } else if word.load(SeqCst) & bit != 0 {
-            word.fetch_and(!bit, SeqCst);
+            word.fetch_or(bit);
+        } else if word.load() & bit != 0 {
+            word.fetch_and(!bit);
         }
     }
 
@@ -271,16 +274,16 @@ impl Board {
         let Some(cell) = self.keys.get(slot) else {
             return;
         };
-        let before = cell.swap(key, SeqCst);
+        let before = cell.swap(key);
         let group = slot >> self.group_shift;
         let Some(minimum) = self.minima.get(group) else {
             return;
         };
-        let known = minimum.load(SeqCst);
+        let known = minimum.load();
         if key <= known {
-            minimum.fetch_min(key, SeqCst);
+            minimum.fetch_min(key);
             // Raised by somebody else in between, who cannot have seen this minimum.
-            if cell.load(SeqCst) != key {
+            if cell.load() != key {
                 self.write_minimum(group);
             }
         } else if before <= known {
@@ -291,7 +294,7 @@ impl Board {
     fn write_minimum(&self, group: usize) {
         let mut least = self.least_in(group, &[]).key;
         loop {
-            self.minima[group].store(least, SeqCst);
+            self.minima[group].store(least);
             let again = self.least_in(group, &[]).key;
             if again == least {
                 return;
@@ -310,7 +313,7 @@ impl Board {
         let mut least = Least::none();
         let start = range.start;
         for (offset, key) in self.keys[range].iter().enumerate() {
-            let key = key.load(SeqCst);
+            let key = key.load();
             if key <= least.key && (tried.is_empty() || !tried.contains(&(start + offset))) {
                 least.take(start + offset, key);
             }
@@ -322,7 +325,7 @@ impl Board {
     fn least_minimum(&self, tried: &[usize]) -> Least {
         let mut least = Least::none();
         for (group, minimum) in self.minima.iter().enumerate() {
-            let mut key = minimum.load(SeqCst);
+            let mut key = minimum.load();
             if tried.iter().any(|slot| slot >> self.group_shift == group) {
                 key = self.least_in(group, tried).key;
             }
@@ -403,3 +406,6 @@ fn time_score(formula: TimeFormula, active: u32, average_us: u32) -> u64 {
         _ => u64::from(average_us) * factor,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod balancer;
 mod bits;
 mod board;
 mod bounded_load;
+mod cell;
 mod choose;
 mod hash;
 mod ip_hash;

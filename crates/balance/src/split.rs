@@ -38,6 +38,16 @@ impl Split {
         self.ends.is_empty()
     }
 
+    /// The weight of a target; 0 when there is no such target.
+    pub fn weight(&self, index: usize) -> u64 {
+        let end = self.ends.get(index).copied().unwrap_or(0);
+        let start = index
+            .checked_sub(1)
+            .and_then(|before| self.ends.get(before))
+            .copied();
+        end.saturating_sub(start.unwrap_or(0))
+    }
+
     /// The target of a key: the same key, the same target. Take the hash from
     /// [`crate::hash_key`] or [`crate::hash_address`].
     pub fn choose_hash(&self, hash: u64) -> usize {

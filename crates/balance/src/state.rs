@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::ask::{Outcome, Transition};
 use crate::average::Average;
-use crate::board::{Board, Home};
+use crate::board::{Board, Home, Truth};
 use crate::spec::EndpointSpec;
 
 /// Counts, health and times of one endpoint. It belongs to one pool.
@@ -128,6 +128,9 @@ impl EndpointState {
 
     /// Takes a place, unless `max` (0 is no limit) are taken. The caller tells the boards.
     pub(crate) fn acquire(self: &Arc<Self>, max: u32) -> Option<Permit> {
+        if max != 0 && self.active() >= max {
+            return None;
+        }
         let before = self.active.fetch_add(1, Ordering::SeqCst);
         if max != 0 && before >= max {
             self.active.fetch_sub(1, Ordering::SeqCst);
@@ -215,6 +218,16 @@ impl EndpointState {
         let before = self.active.fetch_sub(1, Ordering::SeqCst);
         debug_assert!(before > 0, "a permit was dropped that nobody took");
         self.tell_home(|_| true);
+    }
+}
+
+impl Truth for EndpointState {
+    fn active(&self) -> u32 {
+        EndpointState::active(self)
+    }
+
+    fn average_us(&self) -> u32 {
+        self.response_time_us()
     }
 }
 

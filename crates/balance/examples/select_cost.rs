@@ -1,0 +1,174 @@
+//! Prints what a select and the drop of its permit cost, for every algorithm and several pool
+//! sizes, as a Markdown table. One thread, the rest of the process idle, median of several rounds.
+//!
+//! `cargo run --release -p keel-balance --example select_cost`
+//!
+//! Every tenth request stays open for a while, so that loads differ; states are visited in an order
+//! that the algorithm gives, so large pools pay their cache misses.
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use keel_balance::{
+    Algorithm, Ask, Balancer, EndpointSpec, EndpointState, HashScheme, IpHashMode, Outcome, Tie,
+    TimeFormula, hash_key,
+};
+
+const SIZES: [usize; 4] = [1, 10, 100, 1_000];
+const ROUNDS: usize = 9;
+const REQUESTS: u64 = 50_000;
+
+fn main() {
+    println!("nanoseconds per select + drop\n");
+    println!("| algorithm | 1 server | 10 | 100 | 1,000 |\n|---|---|---|---|---|");
+    for (name, algorithm) in algorithms() {
+        let costs = SIZES.map(|size| cost(algorithm, size, |_| {}));
+        row(name, &costs);
+    }
+    let limited = SIZES.map(|size| {
+        cost(Algorithm::RoundRobin, size, |spec: &mut EndpointSpec| {
+            spec.max_connections = 1_000
+        })
+    });
+    row("round_robin, max_connections", &limited);
+    let costs = SIZES.map(full_cost);
+    row("every server full (refusal)", &costs);
+    let costs = SIZES.map(report_cost);
+    row("report of a success", &costs);
+}
+
+fn row(name: &str, costs: &[f64; 4]) {
+    let [a, b, c, d] = costs;
+    println!("| {name} | {a:.0} | {b:.0} | {c:.0} | {d:.0} |");
+}
+
+fn algorithms() -> Vec<(&'static str, Algorithm)> {
+    let ring = HashScheme::default();
+    let maglev = HashScheme::Maglev {
+        table_size: keel_balance::MAGLEV_TABLE_DEFAULT,
+    };
+    let time = Algorithm::LeastTime {
+        formula: TimeFormula::ActivePlusOne,
+        probe_one_in: 50,
+    };
+    let hash = |scheme, bounded_load| Algorithm::Hash {
+        scheme,
+        bounded_load,
+    };
+    vec![
+        ("round_robin", Algorithm::RoundRobin),
+        (
+            "weighted round robin, smooth",
+            Algorithm::WeightedRoundRobin { burst: false },
+        ),
+        (
+            "weighted round robin, burst",
+            Algorithm::WeightedRoundRobin { burst: true },
+        ),
+        ("random", Algorithm::Random),
+        ("weighted_random", Algorithm::WeightedRandom),
+        (
+            "least_conn, first",
+            Algorithm::LeastConn { tie: Tie::First },
+        ),
+        (
+            "least_conn, rotate",
+            Algorithm::LeastConn { tie: Tie::Rotate },
+        ),
+        ("least_time", time),
+        ("power_of_two", Algorithm::PowerOfTwo),
+        (
+            "ip_hash, consistent",
+            Algorithm::IpHash(IpHashMode::Consistent),
+        ),
+        ("ip_hash, modulo", Algorithm::IpHash(IpHashMode::Modulo)),
+        ("hash, ring", hash(ring, None)),
+        ("hash, rendezvous", hash(HashScheme::Rendezvous, None)),
+        ("hash, maglev", hash(maglev, None)),
+        ("hash, ring, bounded", hash(ring, Some(1.25))),
+        (
+            "hash, rendezvous, bounded",
+            hash(HashScheme::Rendezvous, Some(1.25)),
+        ),
+        ("hash, maglev, bounded", hash(maglev, Some(1.25))),
+    ]
+}
+
+fn pool(algorithm: Algorithm, size: usize, change: impl Fn(&mut EndpointSpec)) -> Balancer {
+    let endpoint = |index: usize| {
+        let mut spec = EndpointSpec::new(format!("10.0.{}.{}:8080", index / 250, index % 250))
+            .weight(1 + index as u32 % 3);
+        change(&mut spec);
+        let state = Arc::new(EndpointState::new());
+        state.record_response(1_000 + 37 * index as u64 % 900, 0);
+        (spec, state)
+    };
+    Balancer::new(algorithm, (0..size).map(endpoint).collect()).expect("a valid pool")
+}
+
+fn ask(number: u64) -> Ask<'static> {
+    let random = number.wrapping_mul(0xd134_2543_de82_ef95).rotate_left(29) ^ number;
+    let hash = Some(hash_key(&number.to_le_bytes()));
+    let client = Some(IpAddr::V4(Ipv4Addr::from(
+        0x0a00_0000 + number as u32 % 60_000,
+    )));
+    Ask {
+        hash,
+        client,
+        ..Ask::at(1_000, random.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+}
+
+fn cost(algorithm: Algorithm, size: usize, change: impl Fn(&mut EndpointSpec)) -> f64 {
+    let balancer = pool(algorithm, size, change);
+    let asks: Vec<Ask<'_>> = (0..REQUESTS).map(ask).collect();
+    let mut open = std::collections::VecDeque::with_capacity(256);
+    for ask in asks.iter().take(100) {
+        open.push_back(balancer.select(ask).expect("a server").permit);
+    }
+    median(|| {
+        let start = Instant::now();
+        for (number, ask) in asks.iter().enumerate() {
+            let selected = black_box(balancer.select(ask).expect("a server"));
+            if number % 10 == 0 {
+                open.push_back(selected.permit);
+                open.pop_front();
+            }
+        }
+        start.elapsed().as_nanos() as f64 / REQUESTS as f64
+    })
+}
+
+fn full_cost(size: usize) -> f64 {
+    let limit = |spec: &mut EndpointSpec| spec.max_connections = 1;
+    let balancer = pool(Algorithm::RoundRobin, size, limit);
+    let _all: Vec<_> = (0..size as u64)
+        .filter_map(|n| balancer.select(&ask(n)).ok())
+        .collect();
+    median(|| {
+        let start = Instant::now();
+        for number in 0..REQUESTS {
+            black_box(balancer.select(&ask(number)).is_err());
+        }
+        start.elapsed().as_nanos() as f64 / REQUESTS as f64
+    })
+}
+
+fn report_cost(size: usize) -> f64 {
+    let balancer = pool(Algorithm::RoundRobin, size, |_| {});
+    median(|| {
+        let start = Instant::now();
+        for number in 0..REQUESTS as usize {
+            black_box(balancer.report(number % size, Outcome::Success, 1_000));
+        }
+        start.elapsed().as_nanos() as f64 / REQUESTS as f64
+    })
+}
+
+fn median(mut round: impl FnMut() -> f64) -> f64 {
+    let mut costs: Vec<f64> = (0..ROUNDS).map(|_| round()).collect();
+    costs.sort_by(f64::total_cmp);
+    costs[ROUNDS / 2]
+}

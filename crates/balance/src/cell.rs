@@ -1,0 +1,60 @@
+//! The atomic word that a board is made of, as a trait: tests put in words under a scheduler of
+//! their own and so reach the rare orders of events. Every access is sequentially consistent; the
+//! board's proof needs that.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+/// A sequentially consistent word of 64 bits.
+pub(crate) trait Cell: std::fmt::Debug + Send + Sync {
+    fn new(value: u64) -> Self;
+    fn load(&self) -> u64;
+    fn store(&self, value: u64);
+    fn swap(&self, value: u64) -> u64;
+    fn fetch_add(&self, value: u64);
+    fn fetch_min(&self, value: u64);
+    fn fetch_or(&self, value: u64);
+    fn fetch_and(&self, value: u64);
+}
+
+/// Implements [`Cell`] by the methods of an atomic that bear the same names.
+macro_rules! cell_by_atomic {
+    ($atomic:ty) => {
+        impl Cell for $atomic {
+            fn new(value: u64) -> Self {
+                <$atomic>::new(value)
+            }
+            #[inline]
+            fn load(&self) -> u64 {
+                <$atomic>::load(self, SeqCst)
+            }
+            #[inline]
+            fn store(&self, value: u64) {
+                <$atomic>::store(self, value, SeqCst);
+            }
+            #[inline]
+            fn swap(&self, value: u64) -> u64 {
+                <$atomic>::swap(self, value, SeqCst)
+            }
+            #[inline]
+            fn fetch_add(&self, value: u64) {
+                <$atomic>::fetch_add(self, value, SeqCst);
+            }
+            #[inline]
+            fn fetch_min(&self, value: u64) {
+                <$atomic>::fetch_min(self, value, SeqCst);
+            }
+            #[inline]
+            fn fetch_or(&self, value: u64) {
+                <$atomic>::fetch_or(self, value, SeqCst);
+            }
+            #[inline]
+            fn fetch_and(&self, value: u64) {
+                <$atomic>::fetch_and(self, value, SeqCst);
+            }
+        }
+    };
+}
+
+cell_by_atomic!(AtomicU64);
+#[cfg(test)]
+cell_by_atomic!(shuttle::sync::atomic::AtomicU64);
