@@ -1,0 +1,151 @@
+//! `evenkeel demo`: three servers, a balancer in front of them, steady traffic, one live line.
+//!
+//! The balancer is the real one, configured by a text that the demo prints; only the servers and the
+//! clients are made for it.
+
+mod origin;
+mod screen;
+mod traffic;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use keel_control::{Running, start};
+use keel_net::Drain;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Failure;
+use crate::cli::Demo;
+use crate::load::{compiled, from_text};
+use origin::Origins;
+use screen::{Key, Screen};
+use traffic::{Tally, Traffic};
+
+/// Servers of the demo.
+const ORIGINS: usize = 3;
+/// How often the live line is written.
+const LINE_EVERY: Duration = Duration::from_millis(500);
+
+/// `demo`
+pub fn demo(options: &Demo) -> Result<(), Failure> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    let outcome = runtime.block_on(run(options));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run(options: &Demo) -> Result<(), Failure> {
+    let origins = Arc::new(
+        Origins::start(ORIGINS)
+            .await
+            .context("cannot start the servers")?,
+    );
+    let control = origins
+        .serve_control()
+        .await
+        .context("cannot start the control page")?;
+    let text = configuration(&origins.addresses(), options.port);
+    let (model, plan) = compiled(from_text(&text))?;
+    let running = start(&model, plan).map_err(anyhow::Error::from)?;
+    let stop = Drain::new();
+    let admin = admin(&running, &stop)?;
+    let site = running
+        .binds
+        .first()
+        .map(|bind| bind.address)
+        .context("no listener")?;
+    introduce(&text, site, admin, control);
+    let tally = Arc::new(Tally::new(ORIGINS));
+    let traffic = Traffic::start(site, options.rate, tally.clone());
+    watch(options, &origins, &tally).await?;
+    traffic.stop().await;
+    running.begin_drain();
+    stop.begin();
+    let ended = tokio::task::spawn_blocking(move || running.join()).await;
+    ended
+        .context("a thread panicked")?
+        .context("a worker failed")?;
+    println!("\nstopped: {}", tally.summary());
+    Ok(())
+}
+
+/// The configuration of the demo. The usual port when it is free, else a free one.
+fn configuration(origins: &[SocketAddr], port: u16) -> String {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let port = if std::net::TcpListener::bind(wanted).is_ok() {
+        port
+    } else {
+        0
+    };
+    let servers: Vec<String> = origins
+        .iter()
+        .enumerate()
+        .map(|(at, address)| format!("      - {{ name: s{}, address: \"{address}\" }}", at + 1))
+        .collect();
+    format!(
+        "listeners:\n  web: {{ bind: \"127.0.0.1:{port}\" }}\n\
+         pools:\n  app:\n    balance: round_robin\n    servers:\n{}\n\
+         routes:\n  - {{ name: everything, pool: app }}\n\
+         show_backend: true\nadmin: off\n",
+        servers.join("\n")
+    )
+}
+
+/// The admin listener, on its usual port or a free one.
+fn admin(running: &Running, stop: &Drain) -> Result<SocketAddr> {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9900));
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let bound = keel_net::bind(usual, 128).or_else(|_| keel_net::bind(free, 128))?;
+    let address = bound.address;
+    let (status, stop) = (running.status.clone(), stop.clone());
+    tokio::spawn(async move {
+        keel_admin::serve(bound.listener, status, async move { stop.begun().await }).await
+    });
+    Ok(address)
+}
+
+fn introduce(text: &str, site: SocketAddr, admin: SocketAddr, control: SocketAddr) {
+    println!("evenkeel demo: three servers behind a balancer, configured by\n");
+    for line in text.lines() {
+        println!("    {line}");
+    }
+    println!("\n  try it      curl -i http://{site}/");
+    println!("  statistics  curl http://{admin}/stats");
+    println!("  metrics     curl http://{admin}/metrics");
+    println!("  stop one    curl -X POST http://{control}/stop/1      (start it again: /start/1)");
+    if screen::is_interactive() {
+        println!("              or press 1, 2 or 3 to stop and start a server, q or Ctrl-C to end");
+    } else {
+        println!("              Ctrl-C ends it");
+    }
+    println!();
+}
+
+/// Shows the live line until the end is asked for.
+async fn watch(options: &Demo, origins: &Arc<Origins>, tally: &Tally) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+    let mut tick = tokio::time::interval(LINE_EVERY);
+    let mut screen = Screen::new();
+    let end = options.seconds.map_or(Duration::MAX, Duration::from_secs);
+    let end = tokio::time::sleep(end.min(Duration::from_secs(1 << 31)));
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = &mut end => return Ok(()),
+            _ = tick.tick() => screen.line(&tally.line(&origins.states())),
+            key = screen.key() => match key {
+                Key::Toggle(number) => origins.toggle(number).await,
+                Key::Quit => return Ok(()),
+            },
+        }
+    }
+}
