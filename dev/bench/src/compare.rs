@@ -18,7 +18,7 @@ use crate::table::Table;
 /// Origins in the pool of every scenario.
 const ORIGINS: usize = 3;
 /// Above this share of a core used by others the machine was not quiet.
-const FOREIGN_MAX: f64 = 0.05;
+pub const FOREIGN_MAX: f64 = 0.05;
 /// Below this share of its core the proxy was waiting for the load.
 const BUSY_MIN: f64 = 0.85;
 

@@ -65,7 +65,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Begins to connect and sends the first request as soon as that is done. An `idle` one sends no second.
+    /// Begins to connect and sends the first request as soon as that is done. An `idle` one sends no second one until it
+    /// is woken.
     pub fn open(
         index: usize,
         idle: bool,
@@ -102,6 +103,18 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Sends requests from now on.
+    pub fn wake(&mut self, shared: &Shared, tally: &mut Tally) {
+        self.idle = false;
+        if self.state == State::Idle {
+            self.written = 0;
+            self.started = Instant::now();
+            self.state = State::Writing;
+            let written = self.write(shared);
+            self.note(written, tally);
+        }
+    }
+
     /// At least one answer has come, or none will.
     pub fn is_settled(&self) -> bool {
         self.answers > 0 || self.state == State::Dead
@@ -128,6 +141,10 @@ impl Connection {
             }
             Ok(())
         });
+        self.note(done, tally);
+    }
+
+    fn note(&mut self, done: io::Result<()>, tally: &mut Tally) {
         if let Err(error) = done {
             self.state = State::Dead;
             tally.fail(|| format!("connection {}: {error}", self.index));

@@ -162,14 +162,15 @@ impl Generator {
         }
     }
 
-    /// Opens the idle connections first, a few at a time, then the active ones.
+    /// Opens all connections, a few at a time, each with one request; then wakes the active ones.
     fn open_all(&mut self, job: &LoadJob) -> Result<()> {
         let began = Instant::now();
         let total = job.idle + job.active;
         let mut settled = 0;
         while settled < total {
             while self.connections.len() < total && self.connections.len() - settled < OPENING_MAX {
-                self.open(self.connections.len() < job.idle)?;
+                // A connection for one request only cannot wait for the others.
+                self.open(!job.reconnect)?;
             }
             self.drive_once()?;
             while self
@@ -180,10 +181,13 @@ impl Generator {
                 settled += 1;
             }
             if began.elapsed() > OPENING_PATIENCE || self.tally.errors > 0 {
-                let wanted = format!("{settled} of {total} connections could be opened");
-                self.tally.fail(|| wanted);
+                self.tally
+                    .fail(|| format!("{settled} of {total} connections could be opened"));
                 return Ok(());
             }
+        }
+        for connection in self.connections.iter_mut().skip(job.idle) {
+            connection.wake(&self.shared, &mut self.tally);
         }
         Ok(())
     }

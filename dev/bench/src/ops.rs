@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use keel_balance::{
     Algorithm, Ask, Balancer, EndpointSpec, EndpointState, HashScheme, IpHashMode,
-    LEAST_TIME_PROBE_ONE_IN_DEFAULT, MAGLEV_TABLE_DEFAULT, Outcome, Tie, TimeFormula, hash_key,
+    LEAST_TIME_PROBE_ONE_IN_DEFAULT, MAGLEV_TABLE_DEFAULT, Outcome, Selected, Tie, TimeFormula,
 };
 use keel_http::template::{Escape, Template, Var, Variables};
 use keel_http::{
@@ -20,6 +20,9 @@ use keel_route::{Matcher, NoHeaders, PathPattern, RequestView, RouteSpec, Router
 
 use crate::document::Document;
 use crate::wire;
+
+/// The time at which everything happens, milliseconds.
+const NOW_MS: u64 = 1_000;
 
 /// An operation done so many times.
 type Work = Box<dyn FnOnce(u64) -> Result<()>>;
@@ -53,6 +56,7 @@ fn all() -> Vec<(String, Work)> {
         named("head/frame/answer", frame_answer),
         named("head/normalise/browser", normalise),
         named("log/render", render_line),
+        named("select/report", report),
     ];
     for routes in [1, 100, 10_000] {
         all.push((
@@ -248,8 +252,8 @@ fn algorithms() -> Vec<(&'static str, Algorithm)> {
     ]
 }
 
-/// Select, report and release, with 64 requests in flight as under load.
-fn select(algorithm: Algorithm, servers: usize, count: u64) -> Result<()> {
+/// A pool whose servers have been measured already.
+fn pool(algorithm: Algorithm, servers: usize) -> Result<Balancer> {
     let weighted = matches!(
         algorithm,
         Algorithm::WeightedRoundRobin { .. } | Algorithm::WeightedRandom
@@ -260,28 +264,50 @@ fn select(algorithm: Algorithm, servers: usize, count: u64) -> Result<()> {
         (spec.weight(weight), Arc::new(EndpointState::new()))
     };
     let balancer = Balancer::new(algorithm, (0..servers).map(endpoint).collect())?;
-    let mut in_flight = std::collections::VecDeque::with_capacity(64);
-    let mut random = 0x9e37_79b9_7f4a_7c15u64;
-    for turn in 0..count + 64 {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let now_ms = 1_000 + turn / 64;
-        let client = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 | (random as u32 & 0xffff)));
-        let ask = Ask {
-            hash: Some(hash_key(&random.to_le_bytes())),
-            client: Some(client),
-            ..Ask::at(now_ms, random)
-        };
-        let selected = balancer.select(black_box(&ask))?;
+    for index in 0..servers {
         balancer
-            .state(selected.index)
-            .record_response(900 + random % 200, now_ms);
-        balancer.report(selected.index, Outcome::Success, now_ms);
-        in_flight.push_back(selected);
-        if in_flight.len() == 64 {
-            in_flight.pop_front();
-        }
+            .state(index)
+            .record_response(900 + index as u64 % 200, NOW_MS);
+    }
+    Ok(balancer)
+}
+
+/// A small generator of numbers, always the same.
+fn next_random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// Select and release, with 64 requests in flight as under load.
+fn select(algorithm: Algorithm, servers: usize, count: u64) -> Result<()> {
+    let balancer = pool(algorithm, servers)?;
+    let mut in_flight: Vec<Option<Selected>> = (0..64).map(|_| None).collect();
+    let mut random = 0x9e37_79b9_7f4a_7c15;
+    for turn in 0..count {
+        next_random(&mut random);
+        let ask = Ask {
+            hash: Some(random.rotate_left(32)),
+            client: Some(IpAddr::V4(Ipv4Addr::from(
+                0x0a00_0000 | (random as u32 & 0xffff),
+            ))),
+            ..Ask::at(NOW_MS, random)
+        };
+        in_flight[turn as usize % 64] = Some(balancer.select(black_box(&ask))?);
+    }
+    Ok(())
+}
+
+/// What is noted after each answer.
+fn report(count: u64) -> Result<()> {
+    let balancer = pool(Algorithm::RoundRobin, 3)?;
+    for turn in 0..count {
+        let (index, now_ms) = (turn as usize % 3, NOW_MS + turn / 64);
+        balancer
+            .state(index)
+            .record_response(black_box(900 + turn % 200), now_ms);
+        black_box(balancer.report(index, Outcome::Success, now_ms));
     }
     Ok(())
 }
