@@ -126,6 +126,16 @@ impl Proxy {
         Proxy::launch(command, scratch)
     }
 
+    /// As [`Proxy::start_in`], with a hard limit of open files.
+    #[track_caller]
+    pub fn start_limited(scratch: Scratch, config: &str, descriptors: u64) -> Proxy {
+        let file = write_config(&scratch, config);
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" run \"$1\"");
+        command.arg("-c").arg(script).arg(evenkeel()).arg(file);
+        Proxy::launch(command, scratch)
+    }
+
     /// Starts a command line of the binary that serves, and waits until it does.
     #[track_caller]
     pub fn with_args(args: &[&str]) -> Proxy {

@@ -1,1 +1,37 @@
-//! One binary for all behaviours.
+//! End-to-end tests: the real binary, a real configuration file, real sockets. One module per behaviour.
+//!
+//! Ports are given by the system; waits end with an event or a deadline. Every HTTP origin reads what it gets with
+//! the kit's strict reader and fails the test on anything that is not well-formed.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod access_log;
+mod admin;
+mod balancing;
+mod big_bodies;
+mod chaos;
+mod chunked;
+mod cli;
+mod config_errors;
+mod drain;
+mod early_answer;
+mod errors;
+mod expect;
+mod forwarding;
+mod half_close;
+mod headers;
+mod hop_by_hop;
+mod keep_alive;
+mod limits;
+mod listeners;
+mod many_connections;
+mod metrics;
+mod real_peers;
+mod retry;
+mod routing;
+mod slow_clients;
+mod targets;
+mod upgrade;
+
+/// The shortest request.
+const GET: &str = "GET / HTTP/1.1\r\nHost: test.example\r\n\r\n";

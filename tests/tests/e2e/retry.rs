@@ -1,0 +1,166 @@
+//! What is tried again, and what must not be.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use keel_testkit::wait::{until, until_true};
+use keel_testkit::{Ask, Origin, Proxy, Reply};
+
+use crate::GET;
+
+#[test]
+fn the_next_server_takes_over_when_one_refuses() {
+    let (mut dead, live) = (Origin::named("dead"), Origin::named("live"));
+    dead.stop();
+    let proxy = Proxy::before_with(&[dead.address(), live.address()], "max_fails: 0", "");
+    for _ in 0..10 {
+        assert_eq!(proxy.get("/").expect(200).origin(), "live");
+    }
+    let posted = Ask::post(proxy.address(), "/", "a body").send().expect(200);
+    assert_eq!(posted.json()["body"], "a body");
+}
+
+#[test]
+fn tries_are_limited() {
+    let origins: Vec<Origin> = (0..5).map(|n| Origin::named(&n.to_string())).collect();
+    let addresses: Vec<_> = origins.iter().map(Origin::address).collect();
+    let mut origins = origins;
+    for origin in &mut origins[..2] {
+        origin.stop();
+    }
+    let proxy = Proxy::before_with(&addresses, "tries: 1, max_fails: 0", "");
+    let statuses: Vec<u16> = (0..10).map(|_| proxy.get("/").status()).collect();
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 502).count(),
+        4,
+        "{statuses:?}"
+    );
+    let proxy = Proxy::before_with(&addresses, "tries: 3, max_fails: 0", "");
+    for _ in 0..10 {
+        proxy.get("/").expect(200);
+    }
+}
+
+#[test]
+fn a_server_that_fails_rests_and_recovers() {
+    let (mut a, b) = (Origin::named("a"), Origin::named("b"));
+    a.stop();
+    let keys = "max_fails: 2, fail_timeout: 1s, tries: 1";
+    let proxy = Proxy::before_with(&[a.address(), b.address()], keys, "");
+    let failed = (0..20).filter(|_| proxy.get("/").status() != 200).count();
+    assert_eq!(failed, 2, "after max_fails it rests");
+    a.restart();
+    let start = Instant::now();
+    until("the server is tried again", || {
+        Some(proxy.get("/").expect(200).origin()).filter(|name| name == "a")
+    });
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn when_all_rest_they_are_tried_all_the_same() {
+    let mut origin = Origin::echo();
+    let keys = "max_fails: 1, fail_timeout: 60s";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "");
+    origin.stop();
+    for _ in 0..3 {
+        assert!(matches!(proxy.get("/").status(), 502 | 503));
+    }
+    origin.restart();
+    proxy.get("/").expect(200);
+}
+
+/// Answers the first request of each connection; on the second the connection is closed without an answer.
+fn one_shot(seen: Arc<AtomicUsize>) -> Origin {
+    Origin::scripted(move |stage| {
+        if stage.request().is_none() {
+            return;
+        }
+        stage.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        if stage.request().is_some() {
+            seen.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+}
+
+#[test]
+fn a_stale_connection_costs_a_safe_request_nothing() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let origin = one_shot(Arc::clone(&seen));
+    let proxy = Proxy::before_with(&[origin.address()], "max_fails: 0", "workers: 1");
+    let mut wire = proxy.wire();
+    for _ in 0..6 {
+        wire.ask(GET).expect(200);
+    }
+    assert!(seen.load(Ordering::SeqCst) > 0, "no connection was stale");
+}
+
+#[test]
+fn an_unsafe_request_is_never_sent_twice() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let origin = one_shot(Arc::clone(&seen));
+    let proxy = Proxy::before_with(&[origin.address()], "max_fails: 0", "workers: 1");
+    let mut wire = proxy.wire();
+    wire.ask(GET).expect(200);
+    wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+    let answer = wire.answer();
+    // When the request was sent on the old connection it may have been acted upon: 502, and no second try.
+    assert_eq!((answer.status(), seen.load(Ordering::SeqCst)), (502, 1));
+    assert_eq!(origin.requests(), 2);
+}
+
+#[test]
+fn a_connection_that_the_backend_closed_while_idle_is_not_used() {
+    let origin = Origin::scripted(|stage| {
+        if stage.request().is_some() {
+            stage.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let proxy = Proxy::before_with(&[origin.address()], "max_fails: 0", "workers: 1");
+    let mut wire = proxy.wire();
+    for _ in 0..10 {
+        wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+        wire.answer().expect(200);
+        until_true("the backend has closed", || origin.open() == 0);
+        // The close is in our kernel by now; the proxy's worker sees it when it next polls.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_request_is_not_tried_again_once_an_answer_has_begun() {
+    let cut = Origin::fixed("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun");
+    let proxy = Proxy::before_with(&[cut.address(), cut.address()], "max_fails: 0", "");
+    let mut wire = proxy.wire();
+    wire.send(GET);
+    assert!(wire.try_answer("GET").is_err());
+    assert_eq!(cut.requests(), 1);
+}
+
+#[test]
+fn a_get_that_got_no_answer_is_asked_of_another() {
+    let mute = Origin::scripted(|stage| {
+        let _dropped = stage.request();
+    });
+    let live = Origin::named("live");
+    let proxy = Proxy::before_with(&[mute.address(), live.address()], "max_fails: 0", "");
+    for _ in 0..6 {
+        assert_eq!(proxy.get("/").expect(200).origin(), "live");
+    }
+    assert!(mute.requests() > 0);
+}
+
+#[test]
+fn errors_of_a_backend_are_not_its_failure() {
+    let origin = Origin::answering(|_| Reply::new(500));
+    let proxy = Proxy::before_with(&[origin.address()], "max_fails: 1, fail_timeout: 60s", "");
+    for _ in 0..5 {
+        proxy.get("/").expect(500);
+    }
+    assert_eq!(origin.requests(), 5);
+}
