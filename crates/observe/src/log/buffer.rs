@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
+use keel_http::template::{Var, Variables};
+
 use super::clock::{LogClock, UtcOffset};
 use super::outlet::Outlet;
-use super::writer::{AccessLog, Chunk, LogLimits, LogTimeout, Message, ROOM_WAIT};
-use keel_http::template::{Var, Variables};
+use super::thread::{Chunk, Message};
+use super::writer::{AccessLog, LogLimits, LogTimeout, ROOM_WAIT};
 
 /// Emptied buffers that a worker keeps for later.
 const SPARE_BUFFERS_MAX: usize = 8;
@@ -163,16 +165,12 @@ impl LogBuffer {
         };
         match self.queue.try_send(Message::Lines(chunk)) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(Message::Lines(chunk))) => Err(Slot {
-                outlet: chunk.outlet,
-                data: chunk.data,
+            Err(TrySendError::Full(Message::Lines(mut chunk))) => Err(Slot {
+                outlet: Arc::clone(&chunk.outlet),
+                data: std::mem::take(&mut chunk.data),
                 lines,
             }),
-            Err(TrySendError::Disconnected(Message::Lines(chunk))) => {
-                // The writer has ended: nothing will ever be written.
-                chunk.outlet.counts.dropped(lines);
-                Ok(())
-            }
+            // The writer has ended: nothing will ever be written, and the chunk counts its loss.
             Err(_) => Ok(()),
         }
     }

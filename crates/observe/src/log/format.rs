@@ -1,7 +1,8 @@
 //! Formats of lines: the named ones, and templates of the configuration.
 
-use super::json::JsonLine;
 use keel_http::template::{Escape, Template, TemplateFault, Variables};
+
+use super::json::JsonLine;
 
 /// The named formats and their templates; `json` has a renderer of its own.
 ///

@@ -111,10 +111,17 @@ fn is_number(value: &[u8]) -> bool {
 
 /// Escapes the bytes of `out` from `start` on as the inside of a JSON string.
 fn escape_tail(out: &mut Vec<u8>, start: usize) {
-    let plain = |b: &u8| (0x20..0x7f).contains(b) && *b != b'"' && *b != b'\\';
-    let Some(first) = out[start..].iter().position(|b| !plain(b)) else {
+    // Without an early end this is a few vector instructions, and nearly always all there is to do.
+    if !out[start..]
+        .iter()
+        .fold(false, |any, b| any | needs_care(*b))
+    {
         return;
-    };
+    }
+    let first = out[start..]
+        .iter()
+        .position(|b| needs_care(*b))
+        .unwrap_or(0);
     let tail = start + first;
     let is_utf8 = std::str::from_utf8(&out[tail..]).is_ok();
     // The escaped text is appended behind the raw one, which is then cut out: no second buffer.
@@ -133,6 +140,12 @@ fn escape_tail(out: &mut Vec<u8>, start: usize) {
         }
     }
     out.drain(tail..raw_end);
+}
+
+/// Whether a byte is escaped or may be a part of invalid UTF-8.
+#[inline]
+fn needs_care(byte: u8) -> bool {
+    !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
 }
 
 fn escape_code(out: &mut Vec<u8>, byte: u8) {

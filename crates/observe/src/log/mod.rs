@@ -29,6 +29,7 @@ mod json;
 mod outlet;
 mod sink;
 mod syslog;
+mod thread;
 mod writer;
 
 pub use buffer::LogBuffer;

@@ -111,11 +111,12 @@ struct Inner {
     reported_dropped: u64,
 }
 
-/// Bytes that are not written yet. `bytes[..head]` is the written part of a line that was cut off;
-/// it is kept so that the line can be begun anew in another file.
+/// Bytes that are not written yet. `bytes[line..head]` is the written part of a line that was cut
+/// off; it is kept so that the line can be begun anew in another file. What is before `line` is done.
 #[derive(Debug, Default)]
 struct Backlog {
     bytes: Vec<u8>,
+    line: usize,
     head: usize,
 }
 
@@ -124,20 +125,37 @@ impl Backlog {
         self.bytes.len() == self.head
     }
 
+    fn len(&self) -> usize {
+        self.bytes.len() - self.line
+    }
+
     fn pending(&self) -> &[u8] {
         &self.bytes[self.head..]
     }
 
-    /// Marks `n` pending bytes as written and forgets the lines that are whole.
+    /// Marks `n` pending bytes as written. Gives memory back when all is written, and moves the rest
+    /// to the front only when more than half is done.
     fn advance(&mut self, n: usize) {
+        let written = self.head..self.head + n;
         self.head += n;
-        debug_assert!(self.head <= self.bytes.len());
+        debug_assert!(self.line <= self.head && self.head <= self.bytes.len());
         if self.is_empty() {
             *self = Backlog::default();
-        } else if let Some(end) = memchr::memrchr(b'\n', &self.bytes[..self.head]) {
-            self.bytes.drain(..=end);
-            self.head -= end + 1;
+            return;
         }
+        if let Some(end) = memchr::memrchr(b'\n', &self.bytes[written.clone()]) {
+            self.line = written.start + end + 1;
+        }
+        if self.line > self.bytes.len() / 2 {
+            self.bytes.drain(..self.line);
+            self.head -= self.line;
+            self.line = 0;
+        }
+    }
+
+    /// Begins the line that was cut off anew.
+    fn rewind(&mut self) {
+        self.head = self.line;
     }
 }
 
@@ -177,7 +195,7 @@ impl Outlet {
     pub(crate) fn accept(&self, chunk: &[u8], now: Instant) -> bool {
         let inner = &mut *self.lock();
         if !inner.backlog.is_empty() {
-            if inner.backlog.bytes.len() + chunk.len() > inner.backlog_bytes_max {
+            if inner.backlog.len() + chunk.len() > inner.backlog_bytes_max {
                 self.counts.dropped(lines_of(chunk));
             } else {
                 inner.backlog.bytes.extend_from_slice(chunk);
@@ -198,10 +216,10 @@ impl Outlet {
         !inner.backlog.is_empty()
     }
 
-    /// Tries the backlog again when it is time. Returns whether one is left.
-    pub(crate) fn retry(&self, now: Instant) -> bool {
+    /// Tries the backlog again when it is time. Returns when the next time is, while one is left.
+    pub(crate) fn retry(&self, now: Instant) -> Option<Instant> {
         let inner = &mut *self.lock();
-        self.pump(inner, now)
+        self.pump(inner, now).then_some(inner.retry_at)
     }
 
     fn pump(&self, inner: &mut Inner, now: Instant) -> bool {
@@ -264,7 +282,7 @@ impl Outlet {
             Ok((sink, None)) => {
                 if !sink.is_same_file(&inner.sink) {
                     // A line that the old file holds a part of is written whole to the new one.
-                    inner.backlog.head = 0;
+                    inner.backlog.rewind();
                 }
                 inner.sink = sink;
                 inner.retry_at = Instant::now();
@@ -313,6 +331,38 @@ impl Outlet {
     }
 }
 
-fn lines_of(bytes: &[u8]) -> u64 {
+/// How many lines end in these bytes.
+pub(crate) fn lines_of(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_backlog_gives_its_bytes_in_order_and_whole_lines_after_a_rewind(
+            text in "[a-z\n]{0,300}",
+            steps in prop::collection::vec((0usize..40, any::<bool>()), 0..60),
+        ) {
+            let mut backlog = Backlog { bytes: text.clone().into_bytes(), line: 0, head: 0 };
+            let mut done = 0;
+            for (n, rewinds) in steps {
+                if backlog.is_empty() {
+                    break;
+                }
+                prop_assert_eq!(backlog.pending(), &text.as_bytes()[done..]);
+                let n = n.min(backlog.pending().len());
+                backlog.advance(n);
+                done += n;
+                if rewinds && !backlog.is_empty() {
+                    backlog.rewind();
+                    done = text[..done].rfind('\n').map_or(0, |at| at + 1);
+                    prop_assert_eq!(backlog.len(), text.len() - done);
+                }
+            }
+        }
+    }
 }

@@ -106,7 +106,12 @@ impl SyslogHeader {
         if let Some(host) = host {
             // RFC 3164, 4.1.2: the host name without its domain and without spaces.
             let short = host.split('.').next().unwrap_or(host);
-            after_time.extend(short.chars().filter(char::is_ascii_graphic));
+            let plain: String = short.chars().filter(char::is_ascii_graphic).collect();
+            after_time.push_str(if plain.is_empty() {
+                "localhost"
+            } else {
+                &plain
+            });
             after_time.push(' ');
         }
         after_time.push_str(&tag.0);
@@ -129,6 +134,8 @@ mod tests {
         let header = SyslogHeader::new(facility, Some("lb1.example.com"), &tag);
         assert_eq!(header.before_time, b"<190>");
         assert_eq!(header.after_time, b" lb1 keel-1: ");
+        let nameless = SyslogHeader::new(facility, Some(""), &tag);
+        assert_eq!(nameless.after_time, b" localhost keel-1: ");
         let local = SyslogHeader::new("user".parse().unwrap(), None, &SyslogTag::default());
         assert_eq!(local.before_time, b"<14>");
         assert_eq!(local.after_time, b" evenkeel: ");

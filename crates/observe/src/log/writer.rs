@@ -1,14 +1,11 @@
-//! The one thread that writes all access logs, and the handle to it.
+//! Opening access logs, and the handle to the one thread that writes them all.
 //!
-//! Invariants: the queue is bounded and nothing on the data path waits for room in it. The thread
-//! ends only after a stop, or when nobody holds a sender any more, and then after it has written
-//! what was queued.
+//! Invariant: the queue is bounded and nothing on the data path waits for room in it.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use super::buffer::LogBuffer;
@@ -17,15 +14,7 @@ use super::destination::{Destination, SyslogTarget};
 use super::format::{FormatFault, LineFormat};
 use super::outlet::{Counts, LogStats, Outlet, Trouble};
 use super::syslog::{Facility, SyslogHeader, SyslogTag};
-
-/// How often the thread looks after destinations when nothing else happens.
-const IDLE_WAIT: Duration = Duration::from_secs(5);
-
-/// The same while a destination has a backlog.
-const BACKLOG_WAIT: Duration = Duration::from_millis(2);
-
-/// Destinations are looked over for troubles to report at most this often.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use super::thread::{Message, Shared, WriterThread};
 
 /// Pause of a caller that waits for room in the queue (control plane only).
 pub(crate) const ROOM_WAIT: Duration = Duration::from_millis(1);
@@ -131,61 +120,12 @@ impl AccessLog {
     }
 }
 
-/// What goes over the queue.
-pub(crate) enum Message {
-    /// Whole lines for a destination.
-    Lines(Chunk),
-    /// Tell when everything before this is written.
-    Flush(SyncSender<()>),
-    /// Write everything, tell, and end; not later than the deadline.
-    Stop(SyncSender<()>, Instant),
-    /// Look at the flags.
-    Wake,
-}
-
-/// Whole lines of one worker for one destination.
-pub(crate) struct Chunk {
-    pub(crate) outlet: Arc<Outlet>,
-    pub(crate) data: Vec<u8>,
-    /// Where the emptied buffer goes.
-    pub(crate) home: SyncSender<Vec<u8>>,
-}
-
 /// The handle to the writer thread. Cheap to clone; the thread ends after
 /// [`shutdown`](LogWriter::shutdown), or when all handles and buffers are gone.
 #[derive(Debug, Clone)]
 pub struct LogWriter {
     queue: SyncSender<Message>,
     shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    limits: LogLimits,
-    offset: UtcOffset,
-    host: String,
-    /// Raised for each request to reopen.
-    reopens: AtomicU64,
-    outlets: Mutex<Outlets>,
-}
-
-#[derive(Debug, Default)]
-struct Outlets {
-    open: Vec<Weak<Outlet>>,
-    /// By destination, of all that were ever open, so that counters never fall.
-    counts: HashMap<Destination, Arc<Counts>>,
-}
-
-impl Shared {
-    fn outlets(&self) -> std::sync::MutexGuard<'_, Outlets> {
-        self.outlets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open_outlets(&self) -> Vec<Arc<Outlet>> {
-        let outlets = &mut *self.outlets();
-        outlets.open.retain(|outlet| outlet.strong_count() > 0);
-        outlets.open.iter().filter_map(Weak::upgrade).collect()
-    }
 }
 
 impl LogWriter {
@@ -222,19 +162,12 @@ impl LogWriter {
             offset,
             host,
             reopens: AtomicU64::new(0),
-            outlets: Mutex::new(Outlets::default()),
+            outlets: Mutex::default(),
         });
-        let thread = WriterThread {
-            shared: Arc::clone(&shared),
-            reopens_seen: 0,
-            struggling: Vec::new(),
-            flushes: Vec::new(),
-            looked_at: Instant::now(),
-            report: Box::new(report),
-        };
+        let thread = WriterThread::new(Arc::clone(&shared), report);
         std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || thread.run(&messages))?;
+            .spawn(move || thread.run(messages))?;
         Ok(LogWriter { queue, shared })
     }
 
@@ -366,137 +299,3 @@ impl LogWriter {
         stats
     }
 }
-
-struct WriterThread {
-    shared: Arc<Shared>,
-    reopens_seen: u64,
-    /// Destinations with a backlog.
-    struggling: Vec<Arc<Outlet>>,
-    /// Callers that wait until there is none.
-    flushes: Vec<SyncSender<()>>,
-    looked_at: Instant,
-    report: Box<dyn FnMut(Trouble) + Send>,
-}
-
-impl WriterThread {
-    fn run(mut self, messages: &Receiver<Message>) {
-        loop {
-            let wait = if self.struggling.is_empty() {
-                IDLE_WAIT
-            } else {
-                BACKLOG_WAIT
-            };
-            let received = messages.recv_timeout(wait);
-            self.follow_reopens();
-            match received {
-                Ok(Message::Stop(done, deadline)) => {
-                    if self.finish(messages, deadline) {
-                        let _ = done.try_send(());
-                    }
-                    return;
-                }
-                Ok(message) => self.handle(message),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.finish(messages, Instant::now() + FAREWELL);
-                    return;
-                }
-            }
-            self.look_after();
-        }
-    }
-
-    fn handle(&mut self, message: Message) {
-        match message {
-            Message::Lines(chunk) => self.write(chunk),
-            Message::Flush(done) => self.flushes.push(done),
-            // A second stop: its sender sees the channel close when the thread ends.
-            Message::Stop(..) | Message::Wake => {}
-        }
-    }
-
-    fn write(&mut self, chunk: Chunk) {
-        let Chunk {
-            outlet,
-            mut data,
-            home,
-        } = chunk;
-        let has_backlog = outlet.accept(&data, Instant::now());
-        if has_backlog
-            && !self
-                .struggling
-                .iter()
-                .any(|known| Arc::ptr_eq(known, &outlet))
-        {
-            self.struggling.push(outlet);
-        }
-        data.clear();
-        // A worker that has enough spare buffers, or is gone, lets this one go.
-        let _ = home.try_send(data);
-    }
-
-    fn follow_reopens(&mut self) {
-        let asked = self.shared.reopens.load(Ordering::Acquire);
-        if asked == self.reopens_seen {
-            return;
-        }
-        self.reopens_seen = asked;
-        for outlet in self.shared.open_outlets() {
-            if outlet.reopen().is_ok() {
-                tracing::debug!(destination = %outlet.counts.destination, "access log reopened");
-            }
-        }
-        self.looked_at = Instant::now();
-        self.report_troubles();
-    }
-
-    /// Tries backlogs, answers flushes, reports.
-    fn look_after(&mut self) {
-        let now = Instant::now();
-        self.struggling.retain(|outlet| outlet.retry(now));
-        if self.struggling.is_empty() {
-            for done in self.flushes.drain(..) {
-                let _ = done.try_send(());
-            }
-        }
-        if now >= self.looked_at + LOOK_EVERY {
-            self.looked_at = now;
-            self.report_troubles();
-        }
-    }
-
-    fn report_troubles(&mut self) {
-        let now = Instant::now();
-        for outlet in self.shared.open_outlets() {
-            if let Some(trouble) = outlet.take_trouble(now) {
-                (self.report)(trouble);
-            }
-        }
-    }
-
-    /// Writes all that is queued and all backlogs, until the deadline. False when backlogs had to be
-    /// given up.
-    fn finish(&mut self, messages: &Receiver<Message>, deadline: Instant) -> bool {
-        loop {
-            while let Ok(message) = messages.try_recv() {
-                self.handle(message);
-            }
-            self.look_after();
-            if self.struggling.is_empty() || Instant::now() >= deadline {
-                break;
-            }
-            if let Ok(message) = messages.recv_timeout(BACKLOG_WAIT) {
-                self.handle(message);
-            }
-        }
-        let complete = self.struggling.is_empty();
-        for outlet in self.struggling.drain(..) {
-            outlet.abandon();
-        }
-        self.report_troubles();
-        complete
-    }
-}
-
-/// Time for backlogs when the thread ends because nobody is left.
-const FAREWELL: Duration = Duration::from_secs(1);

@@ -375,7 +375,12 @@ impl ListenerMetrics {
     }
 }
 
-/// Holds a gauge one higher until it is dropped. It stays on its worker's thread.
+/// Holds a gauge one higher until it is dropped. It stays on its worker's thread:
+///
+/// ```compile_fail
+/// fn moves_to_another_thread<T: Send>() {}
+/// moves_to_another_thread::<keel_observe::InFlight>();
+/// ```
 #[derive(Debug)]
 #[must_use = "the gauge falls when the guard is dropped"]
 pub struct InFlight(Held);

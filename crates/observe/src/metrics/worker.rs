@@ -13,6 +13,11 @@ use super::registry::Registry;
 ///
 /// A position that the registry does not know (a mistake of the caller: an id from another
 /// snapshot) gives the handle of requests without a route, or a handle that is counted nowhere.
+///
+/// ```compile_fail
+/// fn moves_to_another_thread<T: Send>() {}
+/// moves_to_another_thread::<keel_observe::WorkerMetrics>();
+/// ```
 #[derive(Debug, Clone)]
 pub struct WorkerMetrics(Rc<Handles>);
 
