@@ -75,7 +75,7 @@ codes! {
 
     Error UNKNOWN_NAME = "E0301", "A name refers to nothing.", "requests that are sent there would have nowhere to go";
     Error DUPLICATE_NAME = "E0302", "Two things have the same name.", "logs, metrics and commands could not tell them apart";
-    Error TARGETS = "E0303", "A route has no target, or more than one.", "it must be clear where its requests go";
+    Error ONE_OF = "E0303", "None, or more than one, of the keys of which exactly one is needed: a route's target, a test, a key to hash.", "it must be clear which one counts";
     Error SPLIT_WEIGHTS = "E0304", "All weights of a split are 0.", "no pool would ever be chosen";
     Error NO_SERVERS = "E0305", "A pool has no servers.", "every request to it would be answered with 503";
     Error SAME_ADDRESS = "E0306", "Two listeners bind the same address.", "a connection could reach either";

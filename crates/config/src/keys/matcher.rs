@@ -1,0 +1,241 @@
+//! Keys of a route's conditions.
+
+use super::*;
+use crate::model::Scheme;
+use crate::words::Word;
+
+const VALUE_KIND: Kind = Kind::OneOrMany {
+    item: &Kind::Shape {
+        scalar: Some(&Kind::Text(&forms::VALUE)),
+        list: None,
+        map: Some(&Kind::Section(&VALUE_TEST)),
+    },
+    min: 1,
+};
+
+const SAMPLE: &str = "{ listeners: { web: { bind: \":80\" }, api: { bind: \":81\" } }, pools: { app: { servers: [\"127.0.0.1:9001\"] } }, \
+                      routes: [ { pool: app, match: { @ } } ] }";
+
+pub(crate) static MATCH_HOST: Key = Key::new(
+    "host",
+    Kind::OneOrMany { item: &Kind::Text(&forms::HOST_PATTERN), min: 1 },
+)
+.absent("any host", "")
+.about("The host that is asked for; the port does not count. `*.example.com` stands for one or more labels before the suffix.")
+.example("[example.com, \"*.example.com\"]");
+pub(crate) static MATCH_PATH: Key = Key::new(
+    "path",
+    Kind::OneOrMany {
+        item: &Kind::Shape {
+            scalar: Some(&Kind::Text(&forms::PATH)),
+            list: None,
+            map: Some(&Kind::Section(&PATH_TEST)),
+        },
+        min: 1,
+    },
+)
+.absent("any path", "")
+.about("The path in normal form, without the query. A text alone is a prefix that ends at a segment's border.")
+.example("/api/");
+pub(crate) static MATCH_METHOD: Key = Key::new(
+    "method",
+    Kind::OneOrMany {
+        item: &Kind::Text(&forms::METHOD),
+        min: 1,
+    },
+)
+.absent("any method", "")
+.about("The method, in capitals.")
+.example("[GET, HEAD]");
+pub(crate) static MATCH_HEADER: Key = Key::new(
+    "header",
+    Kind::Map { name: &forms::FIELD_NAME, value: &VALUE_KIND, min: 1 },
+)
+.absent("any headers", "")
+.about("Request headers; every one named must fit. A text alone is the exact value, a list means any of its items.")
+.example("{ X-Tenant: acme }");
+pub(crate) static MATCH_COOKIE: Key = Key::new(
+    "cookie",
+    Kind::Map {
+        name: &forms::COOKIE_NAME,
+        value: &VALUE_KIND,
+        min: 1,
+    },
+)
+.absent("any cookies", "")
+.about("Cookies; every one named must fit.")
+.example("{ beta: { present: true } }");
+pub(crate) static MATCH_QUERY: Key = Key::new(
+    "query",
+    Kind::Map {
+        name: &forms::QUERY_NAME,
+        value: &VALUE_KIND,
+        min: 1,
+    },
+)
+.absent("any query", "")
+.about("Query parameters; every one named must fit.")
+.example("{ version: \"2\" }");
+pub(crate) static MATCH_CLIENT: Key = Key::new(
+    "client",
+    Kind::OneOrMany {
+        item: &Kind::Text(&forms::NETWORK),
+        min: 1,
+    },
+)
+.absent("any client", "")
+.about("Networks of the client's address (that behind trusted proxies).")
+.example("[10.0.0.0/8, 192.168.0.0/16]");
+pub(crate) static MATCH_SCHEME: Key = Key::new("scheme", Kind::Words(Scheme::WORDS))
+    .absent("any scheme", "")
+    .about("Scheme of the request at our listener.")
+    .example("https");
+pub(crate) static MATCH_LISTENER: Key = Key::new(
+    "listener",
+    Kind::OneOrMany {
+        item: &Kind::Text(&forms::LISTENER_NAME),
+        min: 1,
+    },
+)
+.absent("any listener", "")
+.about("Listener at which the request came in.")
+.example("web");
+pub(crate) static MATCH_ALL: Key = Key::new(
+    "all",
+    Kind::List {
+        item: &Kind::Section(&MATCH),
+        min: 1,
+    },
+)
+.absent("nothing more", "")
+.about("Every condition in the list holds.")
+.example("[ { path: /a }, { method: GET } ]");
+pub(crate) static MATCH_ANY: Key = Key::new(
+    "any",
+    Kind::List {
+        item: &Kind::Section(&MATCH),
+        min: 1,
+    },
+)
+.absent("nothing more", "")
+.about("At least one condition in the list holds.")
+.example("[ { path: /a }, { method: GET } ]");
+pub(crate) static MATCH_NOT: Key = Key::new("not", Kind::Section(&MATCH))
+    .absent("nothing more", "")
+    .about("The condition does not hold.")
+    .example("{ client: 10.0.0.0/8 }");
+
+pub(crate) static MATCH: Table = Table {
+    id: "match",
+    title: "a condition",
+    places: "routes[].match, match.all[], match.any[], match.not",
+    about: "What a request must look like. Every key given must fit; a list under one key means any of its items. An empty one fits every request.",
+    keys: &[
+        &MATCH_HOST,
+        &MATCH_PATH,
+        &MATCH_METHOD,
+        &MATCH_HEADER,
+        &MATCH_COOKIE,
+        &MATCH_QUERY,
+        &MATCH_CLIENT,
+        &MATCH_SCHEME,
+        &MATCH_LISTENER,
+        &MATCH_ALL,
+        &MATCH_ANY,
+        &MATCH_NOT,
+    ],
+    one_of: &[],
+    sample: SAMPLE,
+    base: &[],
+};
+
+pub(crate) static PATH_EXACT: Key = Key::new("exact", Kind::Text(&forms::PATH))
+    .absent("another test is given", "")
+    .about("This path and no other.")
+    .with(&[("prefix", "")])
+    .example("/health");
+pub(crate) static PATH_PREFIX: Key = Key::new("prefix", Kind::Text(&forms::PATH))
+    .absent("another test is given", "")
+    .about("Paths that start so.")
+    .example("/images");
+pub(crate) static PATH_SEGMENT: Key = Key::new("segment", Kind::Bool)
+    .default("true", "`/api` is not meant to take `/apix`")
+    .about("Whether the prefix must end at a segment's border: `/api` then takes `/api` and `/api/x`, not `/apix`. Only beside `prefix`.")
+    .example("false");
+pub(crate) static PATH_GLOB: Key = Key::new("glob", Kind::Text(&forms::GLOB))
+    .absent("another test is given", "")
+    .about(
+        "`*` stands for part of a segment, `**` for any number of segments, `?` for one character.",
+    )
+    .with(&[("prefix", "")])
+    .example("/users/*/avatar");
+pub(crate) static PATH_REGEX: Key = Key::new("regex", Kind::Text(&forms::REGEX))
+    .absent("another test is given", "")
+    .about("A regular expression (Rust's regex syntax), found anywhere in the path unless anchored with `^` and `$`.")
+    .with(&[("prefix", "")])
+    .example("\"^/v[0-9]+/\"");
+
+pub(crate) static PATH_TEST: Table = Table {
+    id: "path_test",
+    title: "a test of the path",
+    places: "match.path",
+    about: "One way to test a path. A text alone is short for `{ prefix: … }`.",
+    keys: &[
+        &PATH_EXACT,
+        &PATH_PREFIX,
+        &PATH_SEGMENT,
+        &PATH_GLOB,
+        &PATH_REGEX,
+    ],
+    one_of: &["exact", "prefix", "glob", "regex"],
+    sample: "{ listeners: { web: { bind: \":80\" } }, pools: { app: { servers: [\"127.0.0.1:9001\"] } }, routes: [ { pool: app, match: { path: { @ } } } ] }",
+    base: &[("prefix", "/api")],
+};
+
+pub(crate) static VALUE_PRESENT: Key = Key::new("present", Kind::Bool)
+    .absent("another test is given", "")
+    .about("`true`: there is one, whatever its value; `false`: there is none.")
+    .with(&[("exact", "")])
+    .example("false");
+pub(crate) static VALUE_EXACT: Key = Key::new("exact", Kind::Text(&forms::VALUE))
+    .absent("another test is given", "")
+    .about("The value is this.")
+    .example("gold");
+pub(crate) static VALUE_PREFIX: Key = Key::new("prefix", Kind::Text(&forms::PART))
+    .absent("another test is given", "")
+    .about("The value starts so.")
+    .with(&[("exact", "")])
+    .example("Bearer");
+pub(crate) static VALUE_SUFFIX: Key = Key::new("suffix", Kind::Text(&forms::PART))
+    .absent("another test is given", "")
+    .about("The value ends so.")
+    .with(&[("exact", "")])
+    .example("-beta");
+pub(crate) static VALUE_CONTAINS: Key = Key::new("contains", Kind::Text(&forms::PART))
+    .absent("another test is given", "")
+    .about("This stands in the value.")
+    .with(&[("exact", "")])
+    .example("Mobile");
+pub(crate) static VALUE_REGEX: Key = Key::new("regex", Kind::Text(&forms::REGEX))
+    .absent("another test is given", "")
+    .about("A regular expression (Rust's regex syntax), found anywhere in the value unless anchored with `^` and `$`.")
+    .with(&[("exact", "")])
+    .example("\"^v[0-9]+$\"");
+
+pub(crate) static VALUE_TEST: Table = Table {
+    id: "value_test",
+    title: "a test of a value",
+    places: "match.header.NAME, match.cookie.NAME, match.query.NAME",
+    about: "One way to test the value of a header, cookie or query parameter. A text alone is short for `{ exact: … }`. Of several values, one must fit.",
+    keys: &[
+        &VALUE_PRESENT,
+        &VALUE_EXACT,
+        &VALUE_PREFIX,
+        &VALUE_SUFFIX,
+        &VALUE_CONTAINS,
+        &VALUE_REGEX,
+    ],
+    one_of: &["present", "exact", "prefix", "suffix", "contains", "regex"],
+    sample: "{ listeners: { web: { bind: \":80\" } }, pools: { app: { servers: [\"127.0.0.1:9001\"] } }, routes: [ { pool: app, match: { header: { X-Plan: { @ } } } } ] }",
+    base: &[("exact", "silver")],
+};

@@ -1,0 +1,151 @@
+//! Conditions.
+
+use super::{Lower, text_of};
+use crate::decode::{Data, Fields, Item, items_of};
+use crate::diagnostic::codes;
+use crate::keys;
+use crate::model::{Condition, FieldTest, PathPattern, Scheme, ValueTest};
+use crate::span::Spanned;
+use crate::values;
+
+impl Lower<'_> {
+    pub(super) fn condition(&mut self, mut fields: Fields) -> Condition {
+        let mut all = Vec::new();
+        let listeners = fields.items(&keys::MATCH_LISTENER);
+        if !listeners.is_empty() {
+            let names = listeners.into_iter().filter_map(text_of);
+            let ids = names
+                .filter_map(|name| self.refer(|lower| &lower.listeners, &name.value, name.span));
+            all.push(Condition::Listener(ids.collect()));
+        }
+        if let Some(item) = fields.item(&keys::MATCH_SCHEME) {
+            all.extend(crate::decode::word_of::<Scheme>(item).map(Condition::Scheme));
+        }
+        let hosts = fields.items(&keys::MATCH_HOST);
+        if !hosts.is_empty() {
+            let texts = hosts.into_iter().filter_map(text_of);
+            let patterns = texts.filter_map(|text| {
+                Some(Spanned::new(values::host_pattern(&text).ok()?, text.span))
+            });
+            all.push(Condition::Host(patterns.collect()));
+        }
+        let paths = fields.items(&keys::MATCH_PATH);
+        if !paths.is_empty() {
+            let patterns = paths.into_iter().filter_map(|item| self.path(item));
+            all.push(Condition::Path(patterns.collect()));
+        }
+        let methods = fields.items(&keys::MATCH_METHOD);
+        if !methods.is_empty() {
+            all.push(Condition::Method(
+                methods.into_iter().filter_map(text_of).collect(),
+            ));
+        }
+        for (key, condition) in [
+            (
+                &keys::MATCH_HEADER,
+                Condition::Header as fn(FieldTest) -> Condition,
+            ),
+            (&keys::MATCH_COOKIE, Condition::Cookie),
+            (&keys::MATCH_QUERY, Condition::Query),
+        ] {
+            for (name, item) in fields.entries(key) {
+                let tests = items_of(item).into_iter().filter_map(test).collect();
+                all.push(condition(FieldTest { name, tests }));
+            }
+        }
+        let clients = fields.items(&keys::MATCH_CLIENT);
+        if !clients.is_empty() {
+            all.push(Condition::Client(self.networks(clients)));
+        }
+        all.extend(self.conditions(fields.items(&keys::MATCH_ALL)));
+        let any = self.conditions(fields.items(&keys::MATCH_ANY));
+        if !any.is_empty() {
+            all.push(Condition::Any(any));
+        }
+        if let Some(not) = fields.section(&keys::MATCH_NOT) {
+            all.push(Condition::Not(Box::new(self.condition(not))));
+        }
+        match (all.pop(), all.is_empty()) {
+            (Some(only), true) => only,
+            (Some(last), false) => {
+                all.push(last);
+                Condition::All(all)
+            }
+            (None, _) => Condition::All(Vec::new()),
+        }
+    }
+
+    fn conditions(&mut self, items: Vec<Item>) -> Vec<Condition> {
+        let mut conditions = Vec::with_capacity(items.len());
+        for item in items {
+            if let Data::Fields(fields) = item.data {
+                conditions.push(self.condition(fields));
+            }
+        }
+        conditions
+    }
+
+    fn path(&mut self, item: Item) -> Option<Spanned<PathPattern>> {
+        let span = item.span;
+        let mut fields = match item.data {
+            Data::Fields(fields) => fields,
+            data => {
+                let path = text_of(Item { span, data })?;
+                return Some(path.map(|path| PathPattern::Prefix {
+                    path,
+                    segment: true,
+                }));
+            }
+        };
+        let segment_set = fields.is_set(&keys::PATH_SEGMENT);
+        let segment_span = fields.span_of(&keys::PATH_SEGMENT);
+        let segment = fields.value(&keys::PATH_SEGMENT);
+        if let Some(path) = fields.get::<Spanned<String>>(&keys::PATH_PREFIX) {
+            return Some(path.map(|path| PathPattern::Prefix { path, segment }));
+        }
+        if segment_set {
+            let what = "`segment` stands without `prefix`";
+            self.report(&codes::CONFLICT, segment_span, what, |report| {
+                report.help("remove it; it says how a `prefix` ends")
+            });
+        }
+        let tests: [(&keys::Key, fn(String) -> PathPattern); 3] = [
+            (&keys::PATH_EXACT, PathPattern::Exact),
+            (&keys::PATH_GLOB, PathPattern::Glob),
+            (&keys::PATH_REGEX, PathPattern::Regex),
+        ];
+        tests.into_iter().find_map(|(key, pattern)| {
+            fields
+                .get::<Spanned<String>>(key)
+                .map(|text| text.map(pattern))
+        })
+    }
+}
+
+fn test(item: Item) -> Option<Spanned<ValueTest>> {
+    let span = item.span;
+    let mut fields = match item.data {
+        Data::Fields(fields) => fields,
+        data => return text_of(Item { span, data }).map(|text| text.map(ValueTest::Exact)),
+    };
+    if let Some(present) = fields.get::<bool>(&keys::VALUE_PRESENT) {
+        let test = if present {
+            ValueTest::Present
+        } else {
+            ValueTest::Absent
+        };
+        return Some(Spanned::new(test, span));
+    }
+    let tests: [(&keys::Key, fn(String) -> ValueTest); 5] = [
+        (&keys::VALUE_EXACT, ValueTest::Exact),
+        (&keys::VALUE_PREFIX, ValueTest::Prefix),
+        (&keys::VALUE_SUFFIX, ValueTest::Suffix),
+        (&keys::VALUE_CONTAINS, ValueTest::Contains),
+        (&keys::VALUE_REGEX, ValueTest::Regex),
+    ];
+    tests.into_iter().find_map(|(key, test)| {
+        fields
+            .get::<Spanned<String>>(key)
+            .map(|text| text.map(test))
+    })
+}

@@ -1,0 +1,163 @@
+//! The process, the client's address, the request id, the admin listener.
+
+use super::{Lower, text_of};
+use crate::decode::{Data, Fields, Item, items_of, word_of};
+use crate::diagnostic::codes;
+use crate::keys;
+use crate::model::{
+    Admin, BindAddress, ClientAddress, Connections, KeepId, Listener, Process, RequestId, Workers,
+};
+use crate::span::{Span, Spanned};
+use crate::values;
+use ipnet::IpNet;
+
+impl Lower<'_> {
+    pub(super) fn process(&mut self, top: &mut Fields) -> Process {
+        Process {
+            workers: top
+                .get(&keys::WORKERS)
+                .map_or(Workers::Auto, Workers::Fixed),
+            connections: top
+                .get(&keys::CONNECTIONS)
+                .map_or(Connections::Auto, Connections::Fixed),
+            drain_timeout: top.value(&keys::DRAIN_TIMEOUT),
+        }
+    }
+
+    pub(super) fn client_address(&mut self, top: &mut Fields) -> ClientAddress {
+        let items = top.items(&keys::TRUSTED_PROXIES);
+        let trusted_proxies = self.networks(items);
+        for net in trusted_proxies.iter().filter(|net| net.prefix_len() == 0) {
+            let what = format!("`{}` is every address", net.value);
+            self.report(&codes::TRUST_EVERYBODY, net.span, what, |report| {
+                report.help("name the networks of your own proxies")
+            });
+        }
+        let mut fields = top
+            .section(&keys::CLIENT_ADDRESS_KEY)
+            .unwrap_or_else(|| self.defaults(&keys::CLIENT_ADDRESS, top.span()));
+        let headers = fields
+            .items(&keys::CLIENT_HEADERS)
+            .into_iter()
+            .filter_map(word_of)
+            .collect();
+        ClientAddress {
+            trusted_proxies,
+            headers,
+        }
+    }
+
+    /// A section that the file does not have: the defaults of its keys.
+    pub(super) fn defaults(&mut self, table: &'static keys::Table, span: Span) -> Fields {
+        let nothing = crate::tree::Node {
+            span,
+            value: crate::tree::Value::Map(Vec::new()),
+        };
+        crate::decode::Decoder::new(self.input, self.found).section(&nothing, table)
+    }
+
+    pub(super) fn networks(&mut self, items: Vec<Item>) -> Vec<Spanned<IpNet>> {
+        let mut networks = Vec::with_capacity(items.len());
+        for text in items.into_iter().filter_map(text_of) {
+            let Ok((net, cut)) = values::network(&text) else {
+                continue;
+            };
+            if cut {
+                let what = format!("`{}` has bits set after its prefix", text.value);
+                self.report(&codes::HOST_BITS, text.span, what, |report| {
+                    report.help(format!(
+                        "write `{net}`, or the address alone if you mean only that"
+                    ))
+                });
+            }
+            networks.push(Spanned::new(net, text.span));
+        }
+        networks
+    }
+
+    pub(super) fn request_id(&mut self, top: &mut Fields) -> RequestId {
+        let mut fields = top
+            .section(&keys::REQUEST_ID_KEY)
+            .unwrap_or_else(|| self.defaults(&keys::REQUEST_ID, top.span()));
+        let header: Option<Spanned<String>> = fields.get(&keys::REQUEST_ID_HEADER);
+        let header = header.unwrap_or_else(|| Spanned::new(String::new(), fields.span()));
+        self.editable(&header);
+        RequestId {
+            header,
+            keep: fields.word::<KeepId>(&keys::REQUEST_ID_KEEP),
+        }
+    }
+
+    pub(super) fn admin(&mut self, top: &mut Fields) -> Option<Admin> {
+        let defaulted = !top.is_set(&keys::ADMIN_KEY);
+        let mut fields = match top.item(&keys::ADMIN_KEY)?.data {
+            Data::Fields(fields) => fields,
+            _ => return None,
+        };
+        Some(Admin {
+            binds: self.binds(fields.item(&keys::ADMIN_BIND)),
+            defaulted,
+        })
+    }
+
+    pub(super) fn binds(&mut self, item: Option<Item>) -> Vec<Spanned<BindAddress>> {
+        let texts = item
+            .map(items_of)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(text_of);
+        texts
+            .filter_map(|text| Some(Spanned::new(values::bind(&text).ok()?, text.span)))
+            .collect()
+    }
+
+    /// Two sockets on one address would each get a part of the connections (SO_REUSEPORT), so it is refused;
+    /// the admin listener that nobody asked for gives way instead.
+    pub(super) fn same_addresses(&mut self, listeners: &[Listener], admin: &mut Option<Admin>) {
+        let mut seen: Vec<&Spanned<BindAddress>> = Vec::new();
+        let binds = listeners.iter().flat_map(|listener| &listener.binds);
+        let fixed = admin.as_ref().filter(|admin| !admin.defaulted);
+        let mut twice = Vec::new();
+        for bind in binds.chain(fixed.into_iter().flat_map(|admin| &admin.binds)) {
+            if bind.port == 0 {
+                continue;
+            }
+            match seen.iter().find(|other| other.value == bind.value) {
+                Some(first) => twice.push((first.span, bind.clone())),
+                None => seen.push(bind),
+            }
+        }
+        let taken = |bind: &BindAddress| {
+            seen.iter().any(|other| {
+                other.port == bind.port && (other.value == *bind || is_wildcard(other))
+            })
+        };
+        let gives_way = admin
+            .as_ref()
+            .filter(|admin| admin.defaulted && admin.binds.iter().any(|bind| taken(bind)))
+            .and_then(|admin| admin.binds.first().cloned());
+        for (first, bind) in twice {
+            let what = format!("`{}` is bound twice", bind.value);
+            let sources = self.input.sources;
+            self.report(&codes::SAME_ADDRESS, bind.span, what, |report| {
+                report
+                    .related(sources, first, "first here")
+                    .help("take another port, or tell the two apart by host in `routes`")
+            });
+        }
+        if let Some(bind) = gives_way {
+            *admin = None;
+            let what = format!(
+                "the admin listener is off: its default address `{}` is a listener's",
+                bind.value
+            );
+            self.report(&codes::NO_EFFECT, bind.span, what, |report| {
+                report.help("give it another address: `admin: { bind: \"127.0.0.1:9901\" }`")
+            });
+        }
+    }
+}
+
+fn is_wildcard(bind: &BindAddress) -> bool {
+    matches!(bind.host, crate::model::EndpointHost::Ip(ip) if ip.is_unspecified() && ip.is_ipv4())
+}

@@ -1,0 +1,165 @@
+//! Patterns of hosts and paths.
+
+use std::net::IpAddr;
+
+use super::Fault;
+use super::address::dns_name;
+use crate::diagnostic::codes;
+use crate::model::HostPattern;
+
+/// A host name, `*.suffix` or `*`.
+pub(crate) fn host_pattern(text: &str) -> Result<HostPattern, Fault> {
+    let bad = |says: &str| Fault::new(&codes::BAD_HOST, says);
+    if text == "*" {
+        return Ok(HostPattern::Any);
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let host = rest.split(['/', ':']).next().unwrap_or_default();
+        return Err(bad(&format!("has `{scheme}://`; only the host is tested here")).guess(host));
+    }
+    if let Some((host, _)) = text.split_once('/') {
+        return Err(bad("has a `/`; only the host is tested here").guess(host));
+    }
+    if let Some(inner) = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        return match inner.parse::<IpAddr>() {
+            Ok(IpAddr::V6(ip)) => Ok(HostPattern::Exact(format!("[{ip}]"))),
+            _ => Err(bad(
+                "has brackets around something that is not an IPv6 address",
+            )),
+        };
+    }
+    if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Err(bad("is an IPv6 address without brackets").guess(format!("[{text}]")));
+    }
+    if let Some((host, port)) = text.split_once(':') {
+        if port.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(bad("has a port, and the port of a request does not count").guess(host));
+        }
+        return Err(bad("has a `:`, which no host name has"));
+    }
+    if let Some(suffix) = text.strip_prefix("*.") {
+        return dns_name(suffix).map(HostPattern::Wildcard);
+    }
+    if let Some(suffix) = text.strip_prefix('.') {
+        return Err(bad("starts with a dot").guess(format!("*.{suffix}")));
+    }
+    if text.starts_with('~') {
+        return Err(bad(
+            "starts with `~`: hosts are not matched by regular expressions",
+        ));
+    }
+    if text.contains('*') {
+        return Err(bad("has `*` elsewhere than as the whole first part")
+            .help("write `*.example.com`, which stands for one or more parts before the suffix"));
+    }
+    dns_name(text).map(HostPattern::Exact)
+}
+
+/// A path as it can occur in a request in normal form.
+pub(crate) fn path(text: &str) -> Result<(), Fault> {
+    let bad = |says: &str| Fault::new(&codes::BAD_PATH, says);
+    if !text.starts_with('/') {
+        return Err(match text.strip_prefix('^').or(text.strip_prefix('~')) {
+            Some(_) => bad("looks like a regular expression").help(format!(
+                "write `path: {{ regex: \"{}\" }}`",
+                text.trim_start_matches(['~', ' '])
+            )),
+            None if text.contains("://") => bad("is a URL; only the path is tested here"),
+            None => bad("does not start with `/`").guess(format!("/{text}")),
+        });
+    }
+    if let Some(c) = text.chars().find(|c| matches!(c, '?' | '#')) {
+        return Err(
+            bad(&format!("has `{c}`, and the query is not part of the path"))
+                .help("test query parameters with `query: { name: value }`"),
+        );
+    }
+    if text.ends_with('*') {
+        return Err(
+            bad("ends with `*`, which is not special here").help(format!(
+                "a prefix needs no star: write `{}`; or write `{{ glob: \"{text}\" }}`",
+                text.trim_end_matches('*')
+            )),
+        );
+    }
+    if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '\\') {
+        return Err(bad(&format!(
+            "has `{}`, which no path in a request has",
+            c.escape_default()
+        ))
+        .help("write it percent-encoded, such as `%20` for a space"));
+    }
+    escapes(text)?;
+    if text.contains("//") {
+        let merged = text.split('/').filter(|segment| !segment.is_empty());
+        let merged: String = merged.flat_map(|segment| ["/", segment]).collect();
+        let end = if text.ends_with('/') { "/" } else { "" };
+        return Err(
+            bad("has `//`, which is merged to `/` before routes are tried")
+                .guess(format!("{merged}{end}")),
+        );
+    }
+    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(
+            bad("has a `.` or `..` segment, which are resolved before routes are tried")
+                .help("write the path to which it leads"),
+        );
+    }
+    Ok(())
+}
+
+/// Percent escapes must be what the normaliser leaves: valid, in capitals, none of an unreserved character.
+fn escapes(text: &str) -> Result<(), Fault> {
+    let bad = |says: String| Fault::new(&codes::BAD_PATH, says);
+    for (at, _) in text.match_indices('%') {
+        let digits = text.get(at + 1..at + 3).unwrap_or_default();
+        let Some(byte) = u8::from_str_radix(digits, 16)
+            .ok()
+            .filter(|_| digits.len() == 2)
+        else {
+            return Err(bad("has a `%` without two hexadecimal digits".to_owned()));
+        };
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            let plain = char::from(byte);
+            let says =
+                format!("has `%{digits}`, which is read as `{plain}` before routes are tried");
+            return Err(bad(says).guess(text.replacen(
+                &format!("%{digits}"),
+                &plain.to_string(),
+                1,
+            )));
+        }
+        if digits != digits.to_ascii_uppercase() {
+            return Err(
+                bad(format!("has `%{digits}` in small letters")).help(format!(
+                    "write `%{}`: escapes are made capital before routes are tried",
+                    digits.to_ascii_uppercase()
+                )),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A glob over paths; that it compiles is found out later.
+pub(crate) fn glob(text: &str) -> Result<(), Fault> {
+    if !text.starts_with('/') {
+        return Err(Fault::new(&codes::BAD_PATH, "does not start with `/`")
+            .help(format!("write `/{text}`, or `/**/{text}` for any folder")));
+    }
+    if text.contains(|c: char| c.is_control() || c == ' ') {
+        return Err(Fault::new(
+            &codes::BAD_PATH,
+            "has a space or control character, which no path in a request has",
+        ));
+    }
+    Ok(())
+}
+
+/// A regular expression; that it compiles is found out later.
+pub(crate) fn regex(text: &str) -> Result<(), Fault> {
+    super::line(text)
+}
