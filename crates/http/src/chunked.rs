@@ -390,21 +390,16 @@ const DROPPED: HeaderSet = HeaderSet::new()
 /// Appends the size line of a chunk of `len` bytes: lower-case hexadecimal and CRLF.
 #[inline]
 pub fn write_chunk_size(out: &mut Vec<u8>, len: usize) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut line = [b'0'; 18];
-    let mut at = 16;
-    let mut left = len;
-    loop {
-        at -= 1;
-        line[at] = DIGITS[left & 15];
-        left >>= 4;
-        if left == 0 {
-            break;
-        }
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4).max(1);
+    for at in (0..digits).rev() {
+        let digit = (len >> (4 * at)) as u8 & 15;
+        out.push(if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' + digit - 10
+        });
     }
-    line[16] = b'\r';
-    line[17] = b'\n';
-    out.extend_from_slice(&line[at..]);
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

@@ -61,7 +61,9 @@ impl Fields {
             self.repeated = self.repeated.with(field.id);
         } else {
             self.present = self.present.with(field.id);
-            self.first[field.id as usize & 63] = self.list.len() as u8;
+            if let Some(first) = self.first.get_mut(field.id as usize) {
+                *first = self.list.len() as u8;
+            }
         }
         self.list.push(field);
     }
@@ -108,13 +110,19 @@ impl Fields {
         self.repeated.contains(id)
     }
 
+    /// Index of the first field line with this id, where there is one.
+    #[inline]
+    fn first_index(&self, id: HeaderId) -> usize {
+        self.first.get(id as usize).copied().unwrap_or_default() as usize
+    }
+
     /// The first field line with this id.
     #[inline]
     pub fn field(&self, id: HeaderId) -> Option<&Field> {
         if !self.present.contains(id) {
             return None;
         }
-        self.list.get(self.first[id as usize & 63] as usize)
+        self.list.get(self.first_index(id))
     }
 
     /// The value of the first field with this id.
@@ -127,8 +135,7 @@ impl Fields {
     #[inline]
     pub fn all<'a>(&'a self, id: HeaderId, buf: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
         let lines = if self.present.contains(id) {
-            let from = self.first[id as usize & 63] as usize;
-            self.list.get(from..).unwrap_or_default()
+            self.list.get(self.first_index(id)..).unwrap_or_default()
         } else {
             &[]
         };

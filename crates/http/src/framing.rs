@@ -353,4 +353,6 @@ fn accepts_trailers(fields: &Fields, buf: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
 mod tests;

@@ -87,6 +87,7 @@ header_ids! {
 const _: () = assert!(NAMES.len() + 2 <= 64, "a HeaderSet is one word");
 
 /// Longest known name; longer ones are unknown at once.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const NAME_BYTES_MAX: usize = {
     let mut max = 0;
     let mut i = 0;
@@ -116,6 +117,7 @@ const fn slot(len: usize, first: u8, last_but_one: u8, last: u8) -> usize {
 }
 
 /// 1 + the index in `NAMES`, 0 for none.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 static TABLE: [u8; SLOTS] = {
     let mut table = [0u8; SLOTS];
     let mut i = 0;
@@ -161,7 +163,10 @@ impl HeaderId {
         let &[first, .., last_but_one, last] = name else {
             return HeaderId::of_short(name);
         };
-        let entry = TABLE[slot(len, first, last_but_one, last)];
+        let entry = TABLE
+            .get(slot(len, first, last_but_one, last))
+            .copied()
+            .unwrap_or_default();
         let Some((known, id)) = NAMES.get((entry as usize).wrapping_sub(1)) else {
             return HeaderId::Other;
         };

@@ -8,6 +8,7 @@
 //! Order of use for a request: [`HeadScan::ready`], [`RequestHead::parse`], [`frame_request`],
 //! [`NormalRequest::read`]. For an answer: [`ResponseHead::parse`], [`frame_response`].
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod authority;
 mod chunked;

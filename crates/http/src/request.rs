@@ -176,7 +176,10 @@ fn check_partial(
 ) -> Result<(), HeadFault> {
     match (raw.method, raw.path) {
         (None, _) if rest_len > METHOD_BYTES_MAX => Err(HeadFault::MethodTooLong),
-        (Some(method), None) if rest_len - method.len() - 1 > limits.target_bytes_max => {
+        (Some(method), _) if method.len() > METHOD_BYTES_MAX => Err(HeadFault::MethodTooLong),
+        (Some(method), None)
+            if rest_len.saturating_sub(method.len() + 1) > limits.target_bytes_max =>
+        {
             Err(HeadFault::TargetTooLong)
         }
         (_, Some(target)) if target.len() > limits.target_bytes_max => {

@@ -9,6 +9,7 @@ const REG_NAME: u8 = 4;
 /// Bit of [`CLASS`]: unreserved (RFC 3986, 2.3).
 const UNRESERVED: u8 = 8;
 
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const CLASS: [u8; 256] = {
     let mut table = [0u8; 256];
     let mut i = 0usize;
@@ -33,6 +34,7 @@ const CLASS: [u8; 256] = {
     table
 };
 
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const fn in_list(b: u8, list: &[u8]) -> bool {
     let mut i = 0;
     while i < list.len() {
@@ -44,28 +46,38 @@ const fn in_list(b: u8, list: &[u8]) -> bool {
     false
 }
 
+/// The classes of `b`.
+#[inline]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the table has an entry for every byte"
+)]
+const fn class(b: u8) -> u8 {
+    CLASS[b as usize]
+}
+
 /// Whether `b` may stand in a token.
 #[inline]
 pub(crate) const fn is_token_byte(b: u8) -> bool {
-    CLASS[b as usize] & TOKEN != 0
+    class(b) & TOKEN != 0
 }
 
 /// Whether `b` may stand in a field value.
 #[inline]
 pub(crate) const fn is_value_byte(b: u8) -> bool {
-    CLASS[b as usize] & VALUE != 0
+    class(b) & VALUE != 0
 }
 
 /// Whether `b` may stand in a registered name.
 #[inline]
 pub(crate) const fn is_reg_name_byte(b: u8) -> bool {
-    CLASS[b as usize] & REG_NAME != 0
+    class(b) & REG_NAME != 0
 }
 
 /// Whether `b` never needs percent-encoding.
 #[inline]
 pub(crate) const fn is_unreserved(b: u8) -> bool {
-    CLASS[b as usize] & UNRESERVED != 0
+    class(b) & UNRESERVED != 0
 }
 
 /// Whether all of `bytes` is one token.

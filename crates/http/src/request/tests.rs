@@ -234,6 +234,20 @@ fn limits() {
     assert_eq!(HeadFault::HeadTooLong.status(), 431);
 }
 
+/// Found by fuzzing: a long method was refused in drips and waited for when it came at once with part of a head.
+#[test]
+fn a_long_method_is_refused_before_the_head_is_whole() {
+    let method = "M".repeat(METHOD_BYTES_MAX + 1);
+    for rest in ["", " ", " /", " / HTTP/1.1\r\n", " / HTTP/1.1\r\nA: b\n"] {
+        let bytes = format!("{method}{rest}");
+        assert_eq!(
+            fault(bytes.as_bytes()),
+            HeadFault::MethodTooLong,
+            "{rest:?}"
+        );
+    }
+}
+
 #[test]
 fn the_ceiling_of_fields_holds_whatever_is_configured() {
     let limits = HeadLimits {

@@ -13,12 +13,29 @@ pub enum Escape {
     Json,
 }
 
-const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
-const HEX_LOWER: &[u8; 16] = b"0123456789abcdef";
+/// A hexadecimal digit whose letters begin at `letter`.
+const fn hex(value: u8, letter: u8) -> u8 {
+    if value < 10 {
+        b'0' + value
+    } else {
+        letter + value - 10
+    }
+}
+
+/// Whether no byte needs an escape in either form: the usual case, in a loop without branches.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |plain, &b| {
+        plain & (b' '..0x7f).contains(&b) & (b != b'"') & (b != b'\\')
+    })
+}
 
 /// Escapes the bytes of `out` from `start` to its end.
 #[inline]
 pub(crate) fn escape_tail(out: &mut Vec<u8>, start: usize, escape: Escape) {
+    if escape == Escape::None || is_plain(out.get(start..).unwrap_or_default()) {
+        return;
+    }
     match escape {
         Escape::None => {}
         Escape::Log => expand(out, start, log_form),
@@ -50,8 +67,7 @@ impl Form {
 const fn log_form(b: u8) -> Form {
     match b {
         b'"' | b'\\' | 0..=0x1f | 0x7f.. => {
-            let (high, low) = (HEX_UPPER[b as usize >> 4], HEX_UPPER[b as usize & 15]);
-            Form([b'\\', b'x', high, low, 0, 0], 4)
+            Form([b'\\', b'x', hex(b >> 4, b'A'), hex(b & 15, b'A'), 0, 0], 4)
         }
         _ => Form::plain(b),
     }
@@ -81,8 +97,8 @@ const fn unicode(b: u8) -> Form {
             b'u',
             b'0',
             b'0',
-            HEX_LOWER[b as usize >> 4],
-            HEX_LOWER[b as usize & 15],
+            hex(b >> 4, b'a'),
+            hex(b & 15, b'a'),
         ],
         6,
     )
@@ -101,8 +117,10 @@ fn expand(out: &mut Vec<u8>, start: usize, form: impl Fn(u8) -> Form) {
     out.resize(write, 0);
     while read > start && write > read {
         read -= 1;
-        let Form(bytes, len) = form(out[read]);
+        let Form(bytes, len) = form(out.get(read).copied().unwrap_or_default());
         write -= len;
-        out[write..write + len].copy_from_slice(&bytes[..len]);
+        for (to, from) in out.iter_mut().skip(write).zip(bytes.iter().take(len)) {
+            *to = *from;
+        }
     }
 }
