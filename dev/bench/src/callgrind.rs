@@ -78,6 +78,11 @@ pub fn count(operation: &str, scratch: &Path) -> Result<f64> {
     Ok(difference as f64 / (many - few) as f64)
 }
 
+/// To a tenth: more digits tell nothing.
+pub fn rounded(count: f64) -> f64 {
+    (count * 10.0).round() / 10.0
+}
+
 fn total(operation: &str, count: u64, scratch: &Path) -> Result<i64> {
     check_interrupt()?;
     let program = std::env::current_exe().context("cannot find this program")?;

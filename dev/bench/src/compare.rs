@@ -300,12 +300,6 @@ fn remarks(report: &Report, reference_us: &str) -> Vec<String> {
                 lines.push(format!("VOID {name} round {}: {why}", index + 1));
             }
         }
-        if let Some(busy) = row.busy.filter(|busy| busy.median < BUSY_MIN) {
-            let share = busy.median * 100.0;
-            lines.push(format!(
-                "{name} used {share:.0} % of its core: the load was the limit"
-            ));
-        }
     }
     let foreign = report
         .rows
@@ -313,11 +307,26 @@ fn remarks(report: &Report, reference_us: &str) -> Vec<String> {
         .filter_map(|row| row.foreign)
         .map(|spread| spread.max);
     let foreign = foreign.fold(0.0, f64::max);
+    let lazy = report
+        .rows
+        .iter()
+        .filter_map(|row| Some((row.proxy, row.busy?.median)));
     if foreign > FOREIGN_MAX {
         let share = foreign * 100.0;
         lines.push(format!(
             "NOT QUIET: other processes used up to {share:.0} % of a core meanwhile"
         ));
+    } else {
+        lines.extend(
+            lazy.filter(|(_, busy)| *busy < BUSY_MIN)
+                .map(|(proxy, busy)| {
+                    let share = busy * 100.0;
+                    format!(
+                        "{} used {share:.0} % of its core: the load was the limit",
+                        proxy.name()
+                    )
+                }),
+        );
     }
     for (name, why) in &report.failures {
         lines.push(format!("NOT RUN {name}: {why}"));

@@ -3,7 +3,6 @@
 //! The points of a curve take turns within a round, as proxies do in a comparison, and each is compared with the first
 //! point of its own round, so that a drift of the machine cancels out. A point gets a fresh proxy each time.
 
-
 mod points;
 
 use anyhow::{Context, Result};

@@ -27,4 +27,5 @@ pub mod scenario;
 pub mod sockets;
 pub mod stalls;
 pub mod table;
+pub mod whole;
 pub mod wire;

@@ -16,7 +16,7 @@ use keel_bench::hold::HoldKind;
 use keel_bench::memory::{self, MemoryPlan};
 use keel_bench::process::{self, Farewell};
 use keel_bench::proxy::{Programs, ProxyKind};
-use keel_bench::{load, ops, origin, scenario, stalls};
+use keel_bench::{load, ops, origin, scenario, stalls, whole};
 use serde::Serialize;
 
 /// Compares evenkeel with other proxies by CPU time per request, and measures how its costs grow.
@@ -164,6 +164,9 @@ struct CallgrindArgs {
     /// Only operations whose name begins so; the baseline is then only compared for these.
     #[arg(long, default_value = "")]
     only: String,
+    /// Our binary, for whole requests.
+    #[arg(long, default_value = "target/release/evenkeel")]
+    evenkeel: PathBuf,
     /// The baseline; fails when an operation costs more than its tolerance allows.
     #[arg(long, default_value_os_t = callgrind::baseline_file())]
     baseline: PathBuf,
@@ -273,9 +276,7 @@ fn compare_proxies(args: &CompareArgs) -> Result<ExitCode> {
         Err(name) => bail!("no scenario is called {name:?}; --list shows their names"),
     };
     let cores = prepare(1)?;
-    let programs = Programs {
-        evenkeel: args.common.evenkeel.clone(),
-    };
+    let programs = Programs::new(&args.common.evenkeel);
     let plan = plan(
         installed(&args.common.proxies, &programs)?,
         &args.timing,
@@ -325,9 +326,7 @@ fn grow(args: &GrowthArgs) -> Result<ExitCode> {
         );
     }
     prepare(1)?;
-    let programs = Programs {
-        evenkeel: args.evenkeel.clone(),
-    };
+    let programs = Programs::new(&args.evenkeel);
     let plan = plan(installed(&[args.proxy], &programs)?, &args.timing, programs);
     let mut reports = Vec::new();
     for curve in &args.curves {
@@ -346,9 +345,7 @@ fn grow(args: &GrowthArgs) -> Result<ExitCode> {
 
 fn measure_memory(args: &MemoryArgs) -> Result<ExitCode> {
     let cores = prepare(1)?;
-    let programs = Programs {
-        evenkeel: args.common.evenkeel.clone(),
-    };
+    let programs = Programs::new(&args.common.evenkeel);
     let proxies = installed(&args.common.proxies, &programs)?;
     let plan = MemoryPlan {
         idle: args.idle,
@@ -378,9 +375,7 @@ fn measure_memory(args: &MemoryArgs) -> Result<ExitCode> {
 
 fn measure_stalls(args: &StallsArgs) -> Result<ExitCode> {
     let cores = prepare(1)?;
-    let programs = Programs {
-        evenkeel: args.common.evenkeel.clone(),
-    };
+    let programs = Programs::new(&args.common.evenkeel);
     let proxies = installed(&args.common.proxies, &programs)?;
     let limit = Duration::from_secs(args.limit);
     let found = stalls::run(&proxies, &programs, &cores, limit)?;
@@ -390,29 +385,43 @@ fn measure_stalls(args: &StallsArgs) -> Result<ExitCode> {
 }
 
 fn count_instructions(args: &CallgrindArgs) -> Result<ExitCode> {
-    process::watch_interrupts()?;
+    prepare(1)?;
+    if args.write_baseline && !args.only.is_empty() {
+        bail!("a baseline is written whole, without --only");
+    }
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let programs = Programs::new(&args.evenkeel);
+    let has_binary = programs.find(ProxyKind::Evenkeel).is_some();
+    let is_wanted = |name: &str| name.starts_with(&args.only);
     let mut counts = Counts::new();
-    for name in ops::names()
+    for name in ops::names().into_iter().filter(|name| is_wanted(name)) {
+        let count = callgrind::count(&name, scratch.path())?;
+        counts.insert(name, callgrind::rounded(count));
+    }
+    for (name, features) in whole::WHOLE
         .into_iter()
-        .filter(|name| name.starts_with(&args.only))
+        .filter(|(name, _)| has_binary && is_wanted(name))
     {
-        let instructions = callgrind::count(&name, scratch.path())?;
-        counts.insert(name, (instructions * 10.0).round() / 10.0);
+        let count = whole::count(features, &programs, scratch.path())?;
+        counts.insert(name.to_string(), callgrind::rounded(count));
+    }
+    if !has_binary {
+        println!(
+            "{} is not built: whole requests are left out",
+            args.evenkeel.display()
+        );
     }
     let mut baseline = Baseline::read(&args.baseline)?;
     if let Some(baseline) = &mut baseline {
+        let is_left_out = |name: &str| !has_binary && whole::WHOLE.iter().any(|(w, _)| *w == name);
         baseline
             .instructions
-            .retain(|name, _| name.starts_with(&args.only));
+            .retain(|name, _| is_wanted(name) && !is_left_out(name));
     }
     let lines = callgrind::compare(&counts, baseline.as_ref());
     print!("{}", callgrind::render(&lines));
     write_json(args.json.as_deref(), &lines)?;
     if args.write_baseline {
-        if !args.only.is_empty() {
-            bail!("a baseline is written whole, without --only");
-        }
         let baseline = Baseline {
             tolerance_percent: 10.0,
             instructions: counts,

@@ -139,6 +139,11 @@ impl Guard {
             .with_context(|| format!("cannot wait for {}", self.name))
     }
 
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        signal(self.pid(), Signal::TERM);
+    }
+
     /// Waits for its end, at most this long.
     pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
         let end = Instant::now() + patience;

@@ -125,9 +125,19 @@ impl Setup {
 pub struct Programs {
     /// Path of our binary.
     pub evenkeel: PathBuf,
+    /// A program and its arguments under which proxies run; empty for none.
+    pub wrapper: Vec<OsString>,
 }
 
 impl Programs {
+    /// Ours is this file; the peers are the installed ones.
+    pub fn new(evenkeel: &Path) -> Programs {
+        Programs {
+            evenkeel: evenkeel.to_path_buf(),
+            wrapper: Vec::new(),
+        }
+    }
+
     /// Path of a program, when it is there.
     pub fn find(&self, kind: ProxyKind) -> Option<PathBuf> {
         if kind == ProxyKind::Evenkeel {
@@ -221,6 +231,7 @@ impl Running {
             ProxyKind::Haproxy => haproxy::prepare(&prepare)?,
             ProxyKind::Evenkeel => evenkeel::prepare(&prepare)?,
         };
+        let command = programs.wrapper.iter().cloned().chain(command).collect();
         let guard = launch(kind, command, dir.path(), cores)?;
         let mut running = Running {
             kind,
@@ -236,6 +247,12 @@ impl Running {
     /// Root of its processes.
     pub fn pid(&self) -> u32 {
         self.guard.pid()
+    }
+
+    /// Asks it to end and waits for that.
+    pub fn stop(mut self, patience: Duration) -> Result<()> {
+        self.guard.terminate();
+        self.guard.wait(patience).map(drop)
     }
 
     fn await_service(&mut self) -> Result<()> {
@@ -331,9 +348,7 @@ mod tests {
 
     #[test]
     fn missing_programs_are_not_found() {
-        let programs = Programs {
-            evenkeel: PathBuf::from("/nonexistent/evenkeel"),
-        };
+        let programs = Programs::new(Path::new("/nonexistent/evenkeel"));
         assert_eq!(programs.find(ProxyKind::Evenkeel), None);
         assert_eq!(programs.version(ProxyKind::Evenkeel), None);
     }
