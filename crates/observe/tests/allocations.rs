@@ -71,7 +71,8 @@ fn the_steady_state_allocates_nothing() {
     let registry = Registry::new(&names, 1);
     let metrics = registry.worker(0);
     let writer = LogWriter::start(LogLimits::default(), UtcOffset::UTC).unwrap();
-    let path = std::env::temp_dir().join(format!("keel-observe-alloc-{}", std::process::id()));
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("keel-observe-alloc-{}", std::process::id()));
     let open = |format: &str, destination: &str| {
         let spec = LogSpec {
             name: format.into(),
