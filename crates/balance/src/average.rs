@@ -2,7 +2,8 @@
 //!
 //! The weight of a sample is `age / (age + DECAY_MS)`, where `age` is the time since the sample
 //! before, but at least one part in [`SHARE_MIN`]: a busy server's average follows its last few
-//! dozen answers, and the first answer after a long silence counts almost alone. Whole numbers only.
+//! dozen answers, and the first answer after a long silence counts almost alone. Whole numbers
+//! only.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,12 +1,12 @@
 //! The balancer: how a server is chosen, taken, and judged.
 //!
-//! A request takes the way of [`Balancer::select`]: load the view, ask the algorithm for a candidate, take a
-//! place there. Candidates that were tried, are full, or turn out to rest are passed over a few
-//! times; then `select_any` looks through the tiers word by word. Whatever could take the request is
-//! found, and nothing scans the pool.
+//! A request takes the way of [`Balancer::select`]: load the view, ask the algorithm for a
+//! candidate, take a place there. Candidates that were tried, are full, or turn out to rest are
+//! passed over a few times; then `select_any` looks through the tiers word by word. Whatever could
+//! take the request is found, and nothing scans the pool.
 //!
-//! The view is written under a lock, on changes of health only: by a report that rests or recovers an
-//! endpoint, by the first request after the end of a rest, by the request that tries a rested
+//! The view is written under a lock, on changes of health only: by a report that rests or recovers
+//! an endpoint, by the first request after the end of a rest, by the request that tries a rested
 //! endpoint again, and by the first request of all. The last also makes this balancer the home of
 //! the states, so that one that was built but never used (a reload that failed) disturbs nothing.
 

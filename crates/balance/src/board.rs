@@ -7,12 +7,12 @@
 //! servers. Beside the keys: one bit per endpoint that is at its `max_connections`, and the sum of
 //! active requests for bounded load. A board keeps only what its algorithm needs.
 //!
-//! Everything here is derived from the endpoints' states, the only truth. [`Board::sync`] brings one
-//! endpoint up to date after its state changed: it writes, then reads the state again, and repeats
-//! when that has moved on. All accesses that matter are sequentially consistent, so whoever writes last has also
-//! read the last state, and the same holds for minima against keys: as soon as no thread is in the
-//! middle of a change, the board is exact. In between it may lag by the changes in flight, which
-//! costs a slightly worse choice and nothing else. No locks.
+//! Everything here is derived from the endpoints' states, the only truth. [`Board::sync`] brings
+//! one endpoint up to date after its state changed: it writes, then reads the state again, and
+//! repeats when that has moved on. All accesses that matter are sequentially consistent, so whoever
+//! writes last has also read the last state, and the same holds for minima against keys: as soon as
+//! no thread is in the middle of a change, the board is exact. In between it may lag by the changes
+//! in flight, which costs a slightly worse choice and nothing else. No locks.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -89,10 +89,18 @@ struct Reading {
 }
 
 /// The place of an endpoint's state on the board that must hear of its changes.
-#[derive(Debug)]
 pub(crate) struct Home {
     pub(crate) board: Arc<Board>,
     pub(crate) slot: usize,
+}
+
+impl std::fmt::Debug for Home {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the board: one endpoint would print the whole pool.
+        f.debug_struct("Home")
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a board reads of a state.
@@ -407,5 +415,7 @@ fn time_score(formula: TimeFormula, active: u32, average_us: u32) -> u64 {
     }
 }
 
+#[cfg(test)]
+mod scheduler;
 #[cfg(test)]
 mod tests;

@@ -16,45 +16,43 @@ pub(crate) trait Cell: std::fmt::Debug + Send + Sync {
     fn fetch_and(&self, value: u64);
 }
 
-/// Implements [`Cell`] by the methods of an atomic that bear the same names.
-macro_rules! cell_by_atomic {
-    ($atomic:ty) => {
-        impl Cell for $atomic {
-            fn new(value: u64) -> Self {
-                <$atomic>::new(value)
-            }
-            #[inline]
-            fn load(&self) -> u64 {
-                <$atomic>::load(self, SeqCst)
-            }
-            #[inline]
-            fn store(&self, value: u64) {
-                <$atomic>::store(self, value, SeqCst);
-            }
-            #[inline]
-            fn swap(&self, value: u64) -> u64 {
-                <$atomic>::swap(self, value, SeqCst)
-            }
-            #[inline]
-            fn fetch_add(&self, value: u64) {
-                <$atomic>::fetch_add(self, value, SeqCst);
-            }
-            #[inline]
-            fn fetch_min(&self, value: u64) {
-                <$atomic>::fetch_min(self, value, SeqCst);
-            }
-            #[inline]
-            fn fetch_or(&self, value: u64) {
-                <$atomic>::fetch_or(self, value, SeqCst);
-            }
-            #[inline]
-            fn fetch_and(&self, value: u64) {
-                <$atomic>::fetch_and(self, value, SeqCst);
-            }
-        }
-    };
-}
+impl Cell for AtomicU64 {
+    fn new(value: u64) -> Self {
+        AtomicU64::new(value)
+    }
 
-cell_by_atomic!(AtomicU64);
-#[cfg(test)]
-cell_by_atomic!(shuttle::sync::atomic::AtomicU64);
+    #[inline]
+    fn load(&self) -> u64 {
+        AtomicU64::load(self, SeqCst)
+    }
+
+    #[inline]
+    fn store(&self, value: u64) {
+        AtomicU64::store(self, value, SeqCst);
+    }
+
+    #[inline]
+    fn swap(&self, value: u64) -> u64 {
+        AtomicU64::swap(self, value, SeqCst)
+    }
+
+    #[inline]
+    fn fetch_add(&self, value: u64) {
+        AtomicU64::fetch_add(self, value, SeqCst);
+    }
+
+    #[inline]
+    fn fetch_min(&self, value: u64) {
+        AtomicU64::fetch_min(self, value, SeqCst);
+    }
+
+    #[inline]
+    fn fetch_or(&self, value: u64) {
+        AtomicU64::fetch_or(self, value, SeqCst);
+    }
+
+    #[inline]
+    fn fetch_and(&self, value: u64) {
+        AtomicU64::fetch_and(self, value, SeqCst);
+    }
+}

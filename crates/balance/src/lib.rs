@@ -2,7 +2,32 @@
 //!
 //! A [`Balancer`] is built from endpoints and an [`Algorithm`]; `select` answers which server takes
 //! a request, `report` tells how it went. Time, randomness and the hash of a request's key are
-//! arguments ([`Ask`]); nothing here reads a clock, a socket or a file.
+//! arguments ([`Ask`]); nothing here reads a clock, a socket or a file. Neither allocates nor
+//! looks at the whole pool: a choice costs the same at 1 and at 1,000 servers, within a few dozen
+//! nanoseconds (`examples/select_cost.rs` prints the table).
+//!
+//! What is shared by whom: a [`Balancer`] belongs to one configuration and is shared by all
+//! workers; an [`EndpointState`] is the live side of one server of one pool and goes on over
+//! reloads; a [`Permit`] is one request's place at a server.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use keel_balance::{Algorithm, Ask, Balancer, EndpointSpec, EndpointState, Outcome, Tie};
+//!
+//! let servers = ["a", "b"].map(|name| (EndpointSpec::new(name), Arc::new(EndpointState::new())));
+//! let algorithm = Algorithm::LeastConn { tie: Tie::First };
+//! let balancer = Balancer::new(algorithm, servers.into())?;
+//!
+//! let (now_ms, random) = (1_000, 42);
+//! let first = balancer.select(&Ask::at(now_ms, random))?;
+//! let second = balancer.select(&Ask::at(now_ms, random))?;
+//! assert_eq!((first.index, second.index), (0, 1));
+//! balancer.state(first.index).record_response(850, now_ms);
+//! balancer.report(first.index, Outcome::Success, now_ms);
+//! drop(first.permit);
+//! assert_eq!(balancer.state(0).active(), 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod ask;

@@ -9,10 +9,10 @@
 //! at 13 servers and 9 % at 1,000.
 //!
 //! The table is not built by comparing all servers in all buckets either. Each server has a stream
-//! of arrivals, evenly spaced in time by `1 / weight` with a jitter of its own, each falling into a bucket by its
-//! hash; the server that arrives first in a bucket has it. First arrivals depend on nothing but the
-//! server, as scores do, and all buckets are taken after about `BUCKETS x ln(BUCKETS)` arrivals,
-//! whatever the number of servers.
+//! of arrivals, evenly spaced in time by `1 / weight` with a jitter of its own, each falling into a
+//! bucket by its hash; the server that arrives first in a bucket has it. First arrivals depend on
+//! nothing but the server, as scores do, and all buckets are taken after about `BUCKETS x
+//! ln(BUCKETS)` arrivals, whatever the number of servers.
 
 use crate::hash::mix;
 use crate::members::Share;

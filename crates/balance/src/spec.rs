@@ -44,7 +44,8 @@ pub struct EndpointSpec {
     pub max_connections: u32,
     /// Failures within `fail_timeout_ms` after which it rests; 0 is never. Default 1.
     pub max_fails: u32,
-    /// The window in which failures count, and how long the rest lasts, in milliseconds. Default 10 s.
+    /// The window in which failures count, and how long the rest lasts, in milliseconds. Default 10
+    /// s.
     pub fail_timeout_ms: u64,
     /// Taken out by configuration: gets nothing, whatever its health. Default false.
     pub down: bool,
@@ -151,14 +152,17 @@ pub enum IpHashMode {
 /// The table behind [`Algorithm::Hash`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashScheme {
-    /// Points on a ring; a key belongs to the next point.
+    /// Points on a ring; a key belongs to the next point. Exactly the keys of a lost server move,
+    /// to its neighbours; shares scatter by some 6 %. 10 bytes a point.
     Ring {
         /// Points of the heaviest server, 1 to [`RING_POINTS_MAX`]; more is more even and larger.
         points: u32,
     },
     /// Highest random weight: exactly the keys of a lost server move, and they spread evenly.
+    /// Shares scatter by 1 % at 13 servers, 9 % at 1,000. 256 KiB a pool, however large.
     Rendezvous,
-    /// A Maglev table: the most even one; a few more keys move than must.
+    /// A Maglev table: the most even one, shares exact to one slot; a few more keys move than must
+    /// when the pool is changed (none when a server rests). 2 bytes a slot.
     Maglev {
         /// Slots; a prime from 2 to [`MAGLEV_TABLE_MAX`].
         table_size: u32,

@@ -65,7 +65,7 @@ impl EndpointState {
         self.last_response_us.load(Ordering::Relaxed)
     }
 
-    /// Failures in the present window.
+    /// Failures in the latest window; back to 0 with a recovery or a new window's first failure.
     pub fn fails(&self) -> u32 {
         self.fails.load(Ordering::Relaxed)
     }

@@ -2,9 +2,9 @@
 //!
 //! Built anew whenever an endpoint's health changes and published through one pointer; never
 //! changed afterwards. The *tier* in use is the first of these that has anybody: primaries that are
-//! open and do not rest; backups likewise; for weighted random, the first healthy endpoint though all
-//! weigh 0; everybody open, resting or not, since a server that failed lately is better than a sure
-//! error.
+//! open and do not rest; backups likewise; for weighted random, the first healthy endpoint though
+//! all weigh 0; everybody open, resting or not, since a server that failed lately is better than a
+//! sure error.
 
 use std::sync::Arc;
 

@@ -2,11 +2,11 @@
 //!
 //! Three forms. A *cycle* is the order written out: smooth as in nginx (every turn each endpoint
 //! gains its weight, the highest is chosen and pays the total), which costs endpoints x turns once
-//! per change of the ready set and is used while that stays within [`STEPS_MAX`]. A *burst* needs no list:
-//! the turn modulo the total is a point on the line of weights. Beyond the budget (1,000 servers
-//! with weights in the hundreds; two with weights that share no factor are still a cycle) the turn
-//! times the golden ratio is the point: by the three-gap theorem every endpoint returns at two or
-//! three near-equal distances, and the counts stay within a few turns of the exact shares.
+//! per change of the ready set and is used while that stays within [`STEPS_MAX`]. A *burst* needs
+//! no list: the turn modulo the total is a point on the line of weights. Beyond the budget (1,000
+//! servers with weights in the hundreds; two with weights that share no factor are still a cycle)
+//! the turn times the golden ratio is the point: by the three-gap theorem every endpoint returns at
+//! two or three near-equal distances, and the counts stay within a few turns of the exact shares.
 
 use crate::hash::GOLDEN;
 use crate::weighted_random::Line;

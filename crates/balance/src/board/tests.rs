@@ -1,24 +1,32 @@
 //! The board against its definition: after any order of events of several threads, and as soon as
-//! all are done, it says what the states say. A scheduler with chosen preemptions runs the threads;
-//! it is sequentially consistent, as the board's accesses are.
+//! all are done, it says what the states say.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use proptest::prelude::*;
-use shuttle::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use super::scheduler::{self, Stepped};
 use super::*;
 use crate::members::Members;
 use crate::spec::EndpointSpec;
 use crate::state::EndpointState;
 
-/// A count under the test scheduler in place of a state.
-#[derive(Default)]
-struct Count(AtomicU64);
+/// Runs under the scheduler of every test.
+const SEEDS: std::ops::Range<u64> = 0..500;
+
+/// A count under the scheduler in place of a state.
+struct Count(Stepped);
+
+impl Count {
+    fn new() -> Self {
+        Count(Cell::new(0))
+    }
+}
 
 impl Truth for Count {
     fn active(&self) -> u32 {
-        u32::try_from(self.0.load(SeqCst)).unwrap()
+        u32::try_from(self.0.load()).unwrap()
     }
 
     fn average_us(&self) -> u32 {
@@ -67,75 +75,64 @@ impl<C: Cell> Board<C> {
     }
 }
 
-/// Three threads change the counts of the same two endpoints, in groups of two.
-fn shared_counts() {
-    let weights = [1, 1, 2, 1];
-    let mut board: Board<AtomicU64> = Board::new(&members(&weights, 2), ALL);
-    board.group_shift = 1;
-    board.minima = cells(2, CLOSED);
-    let states: Vec<Count> = weights.iter().map(|_| Count::default()).collect();
-    let world = Arc::new((board, states));
-    let (board, states) = &*world;
-    for word in &board.open {
-        word.store(0b1111, SeqCst);
+/// Changes counts, up or down, and tells the board.
+fn change(board: &Board<Stepped>, counts: &[Count], moves: &[(usize, bool)]) {
+    for (slot, up) in moves {
+        counts[*slot].0.fetch_add(if *up { 1 } else { u64::MAX });
+        board.sync(*slot, &counts[*slot]);
     }
-    for (slot, state) in states.iter().enumerate() {
-        board.sync(slot, state);
-    }
-    let change = |moves: &'static [(usize, bool)]| {
-        let world = Arc::clone(&world);
-        shuttle::thread::spawn(move || {
-            let (board, states) = &*world;
-            for (slot, up) in moves {
-                let by = if *up { 1 } else { u64::MAX };
-                states[*slot].0.fetch_add(by, SeqCst);
-                board.sync(*slot, &states[*slot]);
-            }
-        })
-    };
-    let threads = [
-        change(&[(0, true), (0, false)]),
-        change(&[(0, true), (1, true), (0, false), (1, false)]),
-        change(&[(1, true), (0, true)]),
-    ];
-    for thread in threads {
-        thread.join().unwrap();
-    }
-    board.check_invariants(states);
 }
 
 #[test]
 fn the_board_is_exact_when_all_changes_are_done() {
-    shuttle::check_pct(shared_counts, 400, 3);
-    shuttle::check_pct(shared_counts, 400, 5);
-    shuttle::check_random(shared_counts, 400);
+    let weights = [1, 1, 2, 1];
+    let threads: [&[(usize, bool)]; 3] = [
+        &[(0, true), (0, false)],
+        &[(0, true), (1, true), (0, false), (1, false)],
+        &[(1, true), (0, true)],
+    ];
+    for seed in SEEDS {
+        let mut board: Board<Stepped> = Board::new(&members(&weights, 2), ALL);
+        // Two groups of two.
+        board.group_shift = 1;
+        board.minima = cells(2, CLOSED);
+        board.open[0].store(0b1111);
+        let counts = weights.map(|_| Count::new());
+        for (slot, count) in counts.iter().enumerate() {
+            board.sync(slot, count);
+        }
+        let (of, at) = (&board, &counts);
+        let body = |moves| Box::new(move || change(of, at, moves)) as Box<dyn FnOnce() + Send>;
+        scheduler::run(
+            seed,
+            2 << (seed % 3),
+            threads.into_iter().map(body).collect(),
+        );
+        board.check_invariants(&counts);
+    }
 }
 
 #[test]
 fn a_change_of_the_tier_during_requests_is_not_lost() {
-    let run = || {
-        let weights = [1, 1];
-        let board: Board<AtomicU64> = Board::new(&members(&weights, 0), ALL);
-        let world = Arc::new((board, [Count::default(), Count::default()]));
-        let requests = Arc::clone(&world);
-        let thread = shuttle::thread::spawn(move || {
-            let (board, states) = &*requests;
-            for by in [1, 1, u64::MAX] {
-                states[0].0.fetch_add(by, SeqCst);
-                board.sync(0, &states[0]);
+    for seed in SEEDS {
+        let board: Board<Stepped> = Board::new(&members(&[1, 1], 0), ALL);
+        let counts = [Count::new(), Count::new()];
+        let tiers = || {
+            for open in [0b11, 0b10, 0b01] {
+                board.open[0].store(open);
+                for (slot, count) in counts.iter().enumerate() {
+                    board.sync(slot, count);
+                }
             }
-        });
-        let (board, states) = &*world;
-        for open in [0b11, 0b10, 0b01] {
-            board.open[0].store(open, SeqCst);
-            for (slot, state) in states.iter().enumerate() {
-                board.sync(slot, state);
-            }
-        }
-        thread.join().unwrap();
-        board.check_invariants(states);
-    };
-    shuttle::check_pct(run, 400, 3);
+        };
+        let requests = || change(&board, &counts, &[(0, true), (0, true), (0, false)]);
+        scheduler::run(
+            seed,
+            2 << (seed % 3),
+            vec![Box::new(tiers), Box::new(requests)],
+        );
+        board.check_invariants(&counts);
+    }
 }
 
 #[test]

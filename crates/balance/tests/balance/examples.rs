@@ -10,7 +10,8 @@ use keel_balance::{
 
 use crate::pool::*;
 
-/// Computed with hashlib of Python 3: address, `int(hexdigest[:8], 16)`, `int(hexdigest, 16) % 100`.
+/// Computed with hashlib of Python 3: address, `int(hexdigest[:8], 16)`, `int(hexdigest, 16) %
+/// 100`.
 const MD5: [(&str, u64, u32); 9] = [
     ("192.168.1.1", 0x66ef_ff4c, 3),
     ("192.168.1.2", 0x8a12_0ff3, 23),
@@ -347,7 +348,12 @@ fn split_is_sticky_and_moves_only_what_it_must() {
         (Split::new([]).choose_hash(9), Split::new([]).is_empty()),
         (0, true)
     );
-    assert_eq!(Split::new([5, 7]).len(), 2);
+    let split = Split::new([5, 0, 7]);
+    assert_eq!(
+        [0, 1, 2, 3].map(|target| split.weight(target)),
+        [5, 0, 7, 0]
+    );
+    assert_eq!(split.len(), 3);
 }
 
 #[test]
