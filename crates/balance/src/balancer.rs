@@ -137,9 +137,14 @@ impl Balancer {
         if outcome == Outcome::Failure && matches!(self.algorithm, Algorithm::LeastTime { .. }) {
             state.penalise(FAILURE_US, now_ms);
         }
-        let transition = state.report(spec, outcome, now_ms)?;
-        self.refresh(self.lock(), now_ms);
-        Some(transition)
+        let rested_until_ms = state.rests_until_ms();
+        let transition = state.report(spec, outcome, now_ms);
+        // A rest that was over for the view and starts anew is no transition, but a change.
+        let rests_again = rested_until_ms != 0 && rested_until_ms <= now_ms;
+        if transition.is_some() || (rests_again && state.is_resting(now_ms)) {
+            self.refresh(self.lock(), now_ms);
+        }
+        transition
     }
 
     /// How it chooses.

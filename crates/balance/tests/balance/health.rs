@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use keel_balance::{
-    Algorithm, Ask, Balancer, EndpointSpec, EndpointState, Outcome, TimeFormula, Transition,
+    Algorithm, Ask, Balancer, EndpointSpec, EndpointState, Outcome, SelectFault, TimeFormula,
+    Transition,
 };
 
 use crate::pool::*;
@@ -105,6 +106,32 @@ fn a_trial_that_nobody_reported_is_repeated() {
     let trials = trials(1_000);
     assert_eq!(trials.len(), 5, "{trials:?}");
     assert!(trials.windows(2).all(|pair| pair[1] - pair[0] >= 1_000));
+}
+
+/// Found by the contract's property: the view took the end of the first rest for readiness.
+#[test]
+fn a_rest_that_starts_anew_at_its_end_is_seen() {
+    for algorithm in ALL {
+        let mut specs = servers(2, 1, 50);
+        specs[0].max_connections = 1;
+        let balancer = pool_of(algorithm, specs);
+        let _held = hold(&balancer, 0, 1);
+        assert_eq!(balancer.report(0, Failure, 1_000), Some(Transition::Rested));
+        assert_eq!(balancer.report(1, Failure, 1_021), Some(Transition::Rested));
+        let mut random = Random(1);
+        let full = balancer.select(&random.ask(1_050)).unwrap_err();
+        assert_eq!(
+            full,
+            SelectFault::AllFull,
+            "{algorithm:?}: 0 may be tried, but is full"
+        );
+        assert_eq!(balancer.report(0, Failure, 1_050), None);
+        let selected = balancer.select(&random.ask(1_050)).unwrap();
+        assert_eq!(
+            selected.index, 1,
+            "{algorithm:?}: both rest, so either will do"
+        );
+    }
 }
 
 #[test]
