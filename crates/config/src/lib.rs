@@ -26,7 +26,7 @@ mod words;
 
 pub use decode::{FINDINGS_MAX, REFERENCE_BYTES_MAX};
 pub use diagnostic::{Code, Diagnostic, Severity, codes, render_all};
-pub use load::{FILES_MAX, INCLUDE_DEPTH_MAX, Source, load, load_str};
+pub use load::{FILES_MAX, INCLUDE_DEPTH_MAX, Source, load, load_str, to_json};
 pub use lower::{ACCESS_LOGS_MAX, LISTENERS_MAX, POOLS_MAX, SERVERS_MAX};
 pub use model::Model;
 pub use reference::reference;

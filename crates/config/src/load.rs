@@ -113,6 +113,16 @@ pub fn load_str(text: &str) -> Result<(Model, Vec<Diagnostic>), Vec<Diagnostic>>
     ))
 }
 
+/// One YAML text as JSON, aliases expanded, for tools that check it against [`crate::schema`]. `None` when it is not
+/// YAML as we take it, or empty.
+pub fn to_json(text: &str) -> Option<serde_json::Value> {
+    let mut sources = Sources::default();
+    let file = sources.add(String::new(), Arc::from(text));
+    let mut found = Vec::new();
+    let root = tree::parse(file, &sources, &mut Budget::default(), &mut found);
+    root.filter(|_| found.is_empty()).map(|root| root.to_json())
+}
+
 struct Reader<'a> {
     world: &'a dyn Surroundings,
     sources: Sources,

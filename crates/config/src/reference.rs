@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::diagnostic::{Severity, codes};
-use crate::keys::{Default, Key, Kind, TABLES, Table, show_size};
+use crate::keys::{Default, Key, Kind, Refs, TABLES, Table, show_size};
 use crate::{DEPTH_MAX, FILE_BYTES_MAX, FILES_MAX, REFERENCE_BYTES_MAX, VALUES_MAX};
 
 /// The reference page as Markdown, ended by a line feed. Made from the definitions that the loader uses.
@@ -47,7 +47,7 @@ routes: [ { pool: app } ]
 
 - **Durations** have a unit: `ms`, `s`, `m`, `h` or `d`, as in `30s` or `1.5h`. A number alone is an error.
 - **Sizes** have a unit: `B`, `KB`, `MB`, `GB` or `TB`, in capitals or not. All are 1024-based: 100MB is 100 * 1024 * 1024 bytes. `KiB`, `MiB`, `GiB` and `TiB` mean the same.
-- **Texts from elsewhere**: `env:NAME` stands for an environment variable and `file:PATH` for the content of a file, where the type says so. They are
+- **Texts from elsewhere**: `env:NAME` stands for an environment variable and `file:PATH` for the content of a file, where a key says so. They are
   read when the configuration is loaded; one that is missing is an error. One line feed at the end of a file is dropped, except from bodies and pages. What comes
   from there is taken as it is: a `$` in it starts no variable.
 - **Paths of files** are relative to the file in which they stand.
@@ -67,15 +67,16 @@ fn anchor(title: &str) -> String {
 }
 
 fn places(table: &Table) -> String {
-    if table.places.contains(' ') && !table.places.contains(", ") {
-        return table.places.to_owned();
-    }
-    let places: Vec<String> = table
+    let quoted = |place: &str| match place.contains(' ') {
+        true => place.to_owned(),
+        false => format!("`{place}`"),
+    };
+    table
         .places
         .split(", ")
-        .map(|place| format!("`{place}`"))
-        .collect();
-    places.join(", ")
+        .map(quoted)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn section(out: &mut String, table: &Table) {
@@ -105,6 +106,13 @@ fn section(out: &mut String, table: &Table) {
 fn entry(out: &mut String, key: &Key) {
     let _ = write!(out, "\n### `{}`\n\n{}\n\n", key.name, key.about);
     let _ = writeln!(out, "- type: {}", key.kind.describe());
+    words(out, &key.kind);
+    if takes_references(&key.kind) {
+        let _ = writeln!(
+            out,
+            "- from elsewhere: `env:NAME` or `file:PATH` may stand for the text"
+        );
+    }
     if !key.kind.unit().is_empty() {
         let _ = writeln!(out, "- unit: {}", key.kind.unit());
     }
@@ -119,7 +127,15 @@ fn entry(out: &mut String, key: &Key) {
         Default::Value(text) => writeln!(out, "- default: `{text}`{reason}"),
     };
     let _ = writeln!(out, "- since: {}", key.since);
-    words(out, &key.kind);
+    let mut parts = Vec::new();
+    sections(&key.kind, &mut parts);
+    if !parts.is_empty() {
+        let links: Vec<String> = parts
+            .iter()
+            .map(|title| format!("[{title}](#{})", anchor(title)))
+            .collect();
+        let _ = writeln!(out, "- see: {}", links.join(", "));
+    }
     let mut example = String::new();
     for (name, value) in key
         .with
@@ -133,6 +149,35 @@ fn entry(out: &mut String, key: &Key) {
         "\n```yaml\n{example}{}: {}\n```\n",
         key.name, key.example
     );
+}
+
+fn takes_references(kind: &Kind) -> bool {
+    match kind {
+        Kind::Text(form) => form.refs != Refs::None,
+        Kind::WordOr(_, kind)
+        | Kind::Map { value: kind, .. }
+        | Kind::List { item: kind, .. }
+        | Kind::OneOrMany { item: kind, .. } => takes_references(kind),
+        Kind::Shape { scalar, .. } => scalar.is_some_and(takes_references),
+        _ => false,
+    }
+}
+
+/// Titles of the sections that the key leads to.
+fn sections(kind: &Kind, out: &mut Vec<&'static str>) {
+    match kind {
+        Kind::Section(table) if !out.contains(&table.title) => out.push(table.title),
+        Kind::Map { value: kind, .. }
+        | Kind::List { item: kind, .. }
+        | Kind::OneOrMany { item: kind, .. } => sections(kind, out),
+        Kind::Shape { list, map, .. } => {
+            [list, map]
+                .into_iter()
+                .flatten()
+                .for_each(|kind| sections(kind, out));
+        }
+        _ => {}
+    }
 }
 
 /// The meaning of each word that the key takes.

@@ -47,7 +47,7 @@ codes! {
     Error UNKNOWN_KEY = "E0101", "A key is not known here.", "a key that is not known would do nothing, and what was meant by it would not be set";
     Error MISSING_KEY = "E0102", "A key that is needed is missing.", "there is no sensible default for it";
     Error WRONG_TYPE = "E0103", "A value has the wrong type.", "the value cannot be understood here";
-    Error MISSING_UNIT = "E0104", "A duration or size has no unit.", "a bare number means seconds to one reader and milliseconds to another";
+    Error MISSING_UNIT = "E0104", "A duration, size or percentage has no unit.", "a bare number means one thing to its writer and another to its reader: seconds or milliseconds, bytes or megabytes";
     Error WRONG_UNIT = "E0105", "A duration or size has a unit that is not known here.", "guessing the unit could be wrong by orders of magnitude";
     Error OUT_OF_RANGE = "E0106", "A value is outside its range.", "the setting cannot work with this value";
     Error UNKNOWN_WORD = "E0107", "A word is not one of those that are known here.", "the setting takes only the listed words";

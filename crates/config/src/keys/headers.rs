@@ -80,7 +80,7 @@ pub(crate) static EDIT_ADD: Key = Key::new(
 pub(crate) static HEADER_EDITS: Table = Table {
     id: "header_edits",
     title: "edits of one message",
-    places: "headers.request, headers.response (at every level)",
+    places: "headers.request, headers.response",
     about: "Fields to remove, to set and to add, in this order.",
     keys: &[&EDIT_REMOVE, &EDIT_SET, &EDIT_ADD],
     one_of: &[],

@@ -54,7 +54,7 @@ pub(crate) static LOG_TAG: Key = Key::new("tag", Kind::Text(&forms::TAG))
 pub(crate) static ACCESS_LOG: Table = Table {
     id: "access_log",
     title: "an access log",
-    places: "access_logs.NAME, access_log (at the top, of a listener, of a route)",
+    places: "access_logs.NAME, access_log, listeners.NAME.access_log, routes[].access_log",
     about: "A line for each request.",
     keys: &[&LOG_TO, &LOG_FORMAT, &LOG_FACILITY, &LOG_TAG],
     one_of: &[],

@@ -70,9 +70,7 @@ impl Lower<'_> {
         let place = format!("listeners.{}", name.value);
         Listener {
             binds: self.binds(fields.item(&keys::BIND)),
-            redirect: fields
-                .item(&keys::LISTENER_REDIRECT)
-                .and_then(|item| redirect(item)),
+            redirect: fields.item(&keys::LISTENER_REDIRECT).and_then(redirect),
             backlog: fields.value(&keys::BACKLOG),
             timeouts,
             limits,

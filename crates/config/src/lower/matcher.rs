@@ -8,6 +8,9 @@ use crate::model::{Condition, FieldTest, PathPattern, Scheme, ValueTest};
 use crate::span::Spanned;
 use crate::values;
 
+/// A key that holds a text, and the test that it stands for.
+type TestKey<T> = (&'static keys::Key, fn(String) -> T);
+
 impl Lower<'_> {
     pub(super) fn condition(&mut self, mut fields: Fields) -> Condition {
         let mut all = Vec::new();
@@ -109,7 +112,7 @@ impl Lower<'_> {
                 report.help("remove it; it says how a `prefix` ends")
             });
         }
-        let tests: [(&keys::Key, fn(String) -> PathPattern); 3] = [
+        let tests: [TestKey<PathPattern>; 3] = [
             (&keys::PATH_EXACT, PathPattern::Exact),
             (&keys::PATH_GLOB, PathPattern::Glob),
             (&keys::PATH_REGEX, PathPattern::Regex),
@@ -136,7 +139,7 @@ fn test(item: Item) -> Option<Spanned<ValueTest>> {
         };
         return Some(Spanned::new(test, span));
     }
-    let tests: [(&keys::Key, fn(String) -> ValueTest); 5] = [
+    let tests: [TestKey<ValueTest>; 5] = [
         (&keys::VALUE_EXACT, ValueTest::Exact),
         (&keys::VALUE_PREFIX, ValueTest::Prefix),
         (&keys::VALUE_SUFFIX, ValueTest::Suffix),

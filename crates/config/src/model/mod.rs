@@ -6,7 +6,7 @@
 //! - numbers, sizes and durations are inside the ranges of the reference page.
 //!
 //! Not checked here, because only the core that uses them can: regexes, globs, templates, whether a
-//! name resolves, whether an address can be bound. Those values carry a [`Spanned`], so that the stage
+//! name resolves, whether an address can be bound. Those values carry a [`crate::Spanned`], so that the stage
 //! which finds the fault reports it at the right place through [`Model::sources`].
 
 mod forward;

@@ -155,7 +155,11 @@ impl<'a> Builder<'a> {
         let Some((cost, height)) = self.anchors.get(&anchor).map(|a| (a.cost, a.height)) else {
             let what = "this alias stands inside the value that it names";
             let report = self.report(&codes::SYNTAX, span, what);
-            return Err(Box::new(report.why("its expansion would never end")));
+            return Err(Box::new(
+                report
+                    .why("its expansion would never end")
+                    .help("remove the alias, or write the value out"),
+            ));
         };
         if depth + height > DEPTH_MAX {
             return Err(self.too_deep(span));
@@ -172,7 +176,10 @@ impl<'a> Builder<'a> {
 
     fn too_deep(&self, span: Span) -> Fatal {
         let what = format!("values are nested more than {DEPTH_MAX} deep");
-        Box::new(self.report(&codes::TOO_DEEP, span, what))
+        Box::new(
+            self.report(&codes::TOO_DEEP, span, what)
+                .help("check that every `{` and `[` is closed where it should be"),
+        )
     }
 
     fn charge(&mut self, cost: usize, span: Span) -> Result<(), Fatal> {
@@ -180,7 +187,10 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let what = format!("there are more than {VALUES_MAX} values, aliases expanded");
-        Err(Box::new(self.report(&codes::TOO_MANY_VALUES, span, what)))
+        Err(Box::new(
+            self.report(&codes::TOO_MANY_VALUES, span, what)
+                .help("check for aliases of lists that hold aliases"),
+        ))
     }
 
     fn tag(&mut self, tag: Option<&Tag>, span: Span) {

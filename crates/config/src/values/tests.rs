@@ -21,7 +21,7 @@ fn durations() {
         ("30sec", "E0105", Some("30s")),
         ("5 min", "E0105", Some("5m")),
         ("10MB", "E0105", None),
-        ("1m30s", "E0105", None),
+        ("1m30s", "E0105", Some("90s")),
         ("-1s", "E0103", None),
         ("soon", "E0103", None),
         ("1..5s", "E0103", None),

@@ -2,6 +2,7 @@
 
 use super::Fault;
 use crate::diagnostic::codes;
+use crate::keys::show_duration;
 
 const DURATION_UNITS: &[(&str, u64)] = &[
     ("ms", 1),
@@ -66,14 +67,29 @@ pub(crate) fn duration(text: &str) -> Result<u64, Fault> {
         "d" | "day" | "days" => Some("d"),
         _ => None,
     };
-    Err(wrong_unit(
-        number,
-        unit,
-        meant,
-        SIZE_UNITS,
-        "a size, where a duration is needed",
-    )
-    .help(units))
+    if let Some(ms) = compound(text) {
+        let says = "has several units";
+        return Err(Fault::new(&codes::WRONG_UNIT, says).guess(show_duration(ms)));
+    }
+    let other = "a size, where a duration is needed";
+    Err(wrong_unit(number, unit, meant, SIZE_UNITS, other).help(units))
+}
+
+/// `1m30s` in milliseconds.
+fn compound(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let mut sum = 0u64;
+    while !rest.is_empty() {
+        let (number, after) = split(rest)?;
+        let end = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let (_, factor) = DURATION_UNITS.iter().find(|(name, _)| *name == unit)?;
+        sum = sum.saturating_add(times(number, *factor));
+        rest = after;
+    }
+    Some(sum)
 }
 
 /// A size in bytes.
@@ -86,7 +102,7 @@ pub(crate) fn size(text: &str) -> Result<u64, Fault> {
     if unit.is_empty() {
         return Err(
             Fault::new(&codes::MISSING_UNIT, "has no unit").help(format!(
-                "write `{number}B` for bytes or `{number}MB` for megabytes; {units}"
+                "write `{number}B` for bytes, `{number}KB` for kilobytes; {units}"
             )),
         );
     }
@@ -100,7 +116,10 @@ pub(crate) fn size(text: &str) -> Result<u64, Fault> {
         "m" | "mb" | "mbyte" => Some("MB"),
         "g" | "gb" => Some("GB"),
         "t" | "tb" => Some("TB"),
-        _ => None,
+        other => SIZE_UNITS
+            .iter()
+            .any(|(name, _)| *name == other)
+            .then(|| unit.trim()),
     };
     let fault = wrong_unit(
         number,
