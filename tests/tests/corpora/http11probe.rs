@@ -113,6 +113,8 @@ fn expand(line: &str) -> Vec<u8> {
         .replace("0-,0-,0-,...{1000 total}...", &ranges)
         .replace("[TAB]", "\\t")
         .replace("{ETag from step 1}", "\"corpus\"")
+        .replace("{ETag from step 1, weak}", "W/\"corpus\"")
+        .replace("{ETag from step 1, unquoted}", "corpus")
         .replace(
             "{Last-Modified from step 1}",
             "Sun, 06 Nov 1994 08:49:37 GMT",

@@ -37,6 +37,9 @@ type Arrivals = Arc<Mutex<Vec<Arrived>>>;
 /// False ends the connection.
 pub type Answering = Arc<dyn Fn(&mut Stage, &Request, usize) -> bool + Send + Sync>;
 
+/// Most requests that are taken for late.
+const OWED_MAX: usize = 16;
+
 /// Longest line of a report.
 const LINE_CHARS_MAX: usize = 400;
 
@@ -48,6 +51,8 @@ pub struct Lane {
     pub address: std::net::SocketAddr,
     origin: Origin,
     arrivals: Arrivals,
+    /// Requests of earlier cases that had not arrived when those were judged.
+    owed: Mutex<Vec<Request>>,
 }
 
 impl Lane {
@@ -65,6 +70,17 @@ impl Lane {
             Some(()) => Ok(arrivals),
             None => Err("a backend connection was left in the middle of a request".to_owned()),
         }
+    }
+
+    /// Takes the requests of earlier cases that had not arrived when those were judged.
+    pub fn take_owed(&self) -> Vec<Request> {
+        std::mem::take(&mut *lock(&self.owed))
+    }
+
+    /// Notes requests that may still arrive; only the last few, for nothing is late for long.
+    pub fn owe(&self, mut owed: Vec<Request>) {
+        owed.drain(..owed.len().saturating_sub(OWED_MAX));
+        *lock(&self.owed) = owed;
     }
 
     /// Breaches of the protocol at the origin since the last case.
@@ -96,6 +112,7 @@ impl Lanes {
                     address,
                     origin,
                     arrivals,
+                    owed: Mutex::default(),
                 }
             });
         Lanes {

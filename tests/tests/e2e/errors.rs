@@ -194,7 +194,8 @@ fn error_pages_are_replaced_for_all_and_for_a_route() {
     );
     let answer = proxy.get("/web").expect(502);
     assert_eq!(answer.text(), "<h1>sorry</h1>");
-    assert_eq!(answer.header("content-type").as_deref(), Some("text/html"));
+    let kind = answer.header("content-type").unwrap_or_default();
+    assert!(kind.starts_with("text/html"), "{kind}");
     assert_eq!(proxy.get("/api").expect(502).json()["sorry"], true);
     assert_eq!(proxy.get("/none").expect(404).text(), "nothing here");
 }

@@ -81,15 +81,12 @@ fn a_client_that_vanishes_frees_its_backend_connection() {
         }
     });
     let proxy = Proxy::before(&[origin.address()]);
-    for reset in [false, true] {
+    for _ in 0..3 {
         let mut wire = proxy.wire();
         wire.send(GET);
         until_true("the backend has the request", || origin.open() == 1);
-        if reset {
-            wire.reset();
-        } else {
-            drop(wire);
-        }
+        // In order it could be a client that has finished sending and waits; a reset is the end.
+        wire.reset();
         until_true("the backend connection is given up", || origin.open() == 0);
     }
 }

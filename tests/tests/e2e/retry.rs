@@ -134,12 +134,13 @@ fn a_connection_that_the_backend_closed_while_idle_is_not_used() {
 
 #[test]
 fn a_request_is_not_tried_again_once_an_answer_has_begun() {
-    let cut = Origin::fixed("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun");
-    let proxy = Proxy::before_with(&[cut.address(), cut.address()], "max_fails: 0", "");
+    let [cut, other] =
+        [(); 2].map(|()| Origin::fixed("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun"));
+    let proxy = Proxy::before_with(&[cut.address(), other.address()], "max_fails: 0", "");
     let mut wire = proxy.wire();
     wire.send(GET);
     assert!(wire.try_answer("GET").is_err());
-    assert_eq!(cut.requests(), 1);
+    assert_eq!(cut.requests() + other.requests(), 1);
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn redirects_fill_in_placeholders() {
          \x20 - { redirect: https }\n",
     );
     for (target, status, location) in [
-        ("/old/a?b=c", 301, "https://new.example/old/a?b=c"),
+        ("/old/a?b=c", 302, "https://new.example/old/a?b=c"),
         ("/keep", 308, "/other?from=/keep"),
         ("/x?y", 301, "https://test.example/x?y"),
     ] {

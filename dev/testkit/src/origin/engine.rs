@@ -33,7 +33,8 @@ impl Live {
     fn is_at_rest(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let nothing = rustix::net::recv(&self.stream, &mut [0_u8][..], flags);
-        self.waiting.load(Ordering::Acquire) && nothing.is_err()
+        // In this order: were the flag read first, a script could take the bytes in between.
+        nothing.is_err() && self.waiting.load(Ordering::SeqCst)
     }
 }
 

@@ -175,9 +175,11 @@ impl Stage {
         let mut piece = [0; 64 * 1024];
         let _kept = self.stream.set_read_timeout(Some(READ_DEADLINE));
         loop {
-            self.waiting.store(true, Ordering::Release);
-            let outcome = self.stream.read(&mut piece);
-            self.waiting.store(false, Ordering::Release);
+            // Bytes are taken only after the flag is down, so that nobody sees us waiting with bytes in hand.
+            self.waiting.store(true, Ordering::SeqCst);
+            let ready = self.stream.peek(&mut [0]);
+            self.waiting.store(false, Ordering::SeqCst);
+            let outcome = ready.and_then(|_| self.stream.read(&mut piece));
             return match outcome {
                 Ok(len) => {
                     let mut log = lock(&self.log);
