@@ -47,6 +47,7 @@ impl Status {
                 let sources = ScrapeSources {
                     logs: Some(&self.logs),
                     server_up: Some(&up),
+                    allocations: Some(keel_sys::allocations()),
                 };
                 self.registry.render(&sources, &mut text);
                 FixedAnswer {

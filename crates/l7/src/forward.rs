@@ -395,7 +395,10 @@ async fn send(
                 ready => return ready,
             }
             let waiting_for_answer = up_failed || walk.ex.up.is_done();
-            if waiting_for_answer {
+            if !waiting_for_answer {
+                // The body is slow: hold no more than a second attempt and the log will need.
+                walk.worker.bufs.shrink(&mut walk.ex.head_buf);
+            } else {
                 sent_ms.get_or_insert(now_ms);
                 walk.client
                     .poll_watch(cx, walk.worker)

@@ -21,7 +21,7 @@ use crate::exchange::Exchange;
 use crate::worker::{OpenConnection, Pass, Worker};
 
 /// How long a connection stays hot without a request, in milliseconds.
-pub const HOT_IDLE_MS: u64 = 1_000;
+pub const HOT_IDLE_MS: u64 = 300;
 
 /// What a connection holds for as long as it is open.
 pub struct Held {
@@ -62,7 +62,7 @@ pub async fn serve(
         let hot = Box::pin(run_hot(&worker, &mut client)).await;
         match hot {
             Hot::Over(next) => break next,
-            Hot::Quiet => {}
+            Hot::Quiet => worker.note_cooled(),
         }
         if !wait_cold(&worker, &mut client).await {
             break Next::Close;

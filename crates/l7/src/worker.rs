@@ -116,7 +116,11 @@ pub struct Worker {
     random: Cell<u64>,
     connections: Cell<u64>,
     open: Cell<usize>,
+    cooled: Cell<usize>,
 }
+
+/// Connections that must have gone cold before free memory is given back to the system.
+const COOLED_TO_RELEASE: usize = 64;
 
 impl Worker {
     /// A worker. `seed` makes its random numbers differ from those of others.
@@ -140,6 +144,7 @@ impl Worker {
             random: Cell::new(seed | 1),
             connections: Cell::new(0),
             open: Cell::new(0),
+            cooled: Cell::new(0),
         }
     }
 
@@ -180,8 +185,18 @@ impl Worker {
         self.open.get()
     }
 
-    /// What has to be done about once a second: idle connections that are too old or were closed.
+    /// A connection gave back what it held while it was busy.
+    pub fn note_cooled(&self) {
+        self.cooled.set(self.cooled.get() + 1);
+    }
+
+    /// What has to be done about once a second: closes idle connections that are too old or were
+    /// closed, and after a burst gives the memory of connections that went cold back to the system.
     pub fn sweep(&self) {
+        if self.cooled.get() >= COOLED_TO_RELEASE {
+            self.cooled.set(0);
+            keel_sys::release_free_memory();
+        }
         let view = self.view();
         let now = self.clock.now_ms();
         self.idle.sweep(now, |server| {

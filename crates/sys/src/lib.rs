@@ -4,5 +4,7 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod allocations;
+mod memory;
 
 pub use allocations::{Counting, allocations};
+pub use memory::release_free_memory;

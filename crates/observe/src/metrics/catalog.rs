@@ -73,6 +73,8 @@ metrics! {
         "The most file descriptors that the process may open.";
     PROCESS_WORKERS = "evenkeel_process_workers" Gauge [] "threads"
         "Worker threads.";
+    PROCESS_ALLOCATIONS = "evenkeel_process_allocations_total" Counter [] "allocations"
+        "Heap allocations of the process; a plain request makes none.";
     REQUESTS = "evenkeel_requests_total" Counter [] "requests"
         "Finished requests of all routes, also of routes that a reload removed.";
     REQUEST_ERRORS = "evenkeel_request_errors_total" Counter [] "requests"

@@ -28,6 +28,8 @@ pub struct ScrapeSources<'a> {
     pub logs: Option<&'a LogWriter>,
     /// Whether a server may be chosen now.
     pub server_up: Option<&'a dyn Fn(PoolId, ServerIndex) -> bool>,
+    /// Heap allocations of the process so far, where they are counted.
+    pub allocations: Option<u64>,
 }
 
 impl std::fmt::Debug for ScrapeSources<'_> {
@@ -35,6 +37,7 @@ impl std::fmt::Debug for ScrapeSources<'_> {
         f.debug_struct("ScrapeSources")
             .field("logs", &self.logs.is_some())
             .field("server_up", &self.server_up.is_some())
+            .field("allocations", &self.allocations)
             .finish()
     }
 }
@@ -47,7 +50,7 @@ impl Registry {
     /// proportion to series times workers; it disturbs no worker.
     pub fn render(&self, sources: &ScrapeSources<'_>, out: &mut String) {
         let mut text = Text { out, name: "" };
-        self.render_process(&mut text);
+        self.render_process(sources, &mut text);
         self.render_listeners(&mut text);
         self.render_routes(&mut text);
         self.render_pools(sources, &mut text);
@@ -57,7 +60,7 @@ impl Registry {
         }
     }
 
-    fn render_process(&self, text: &mut Text<'_>) {
+    fn render_process(&self, sources: &ScrapeSources<'_>, text: &mut Text<'_>) {
         let readings = ProcessReadings::take();
         text.family(&catalog::BUILD_INFO);
         text.value(&label(&[("version", env!("CARGO_PKG_VERSION"))]), 1);
@@ -74,6 +77,7 @@ impl Registry {
             (&catalog::PROCESS_FDS, readings.open_descriptors),
             (&catalog::PROCESS_FDS_MAX, readings.descriptors_max),
             (&catalog::PROCESS_WORKERS, Some(self.workers() as u64)),
+            (&catalog::PROCESS_ALLOCATIONS, sources.allocations),
             (&catalog::REQUESTS, Some(self.totals().requests)),
             (&catalog::REQUEST_ERRORS, Some(self.totals().errors)),
         ];

@@ -210,6 +210,7 @@ fn every_family_of_the_catalog_is_exported_once_and_well_formed() {
     let sources = ScrapeSources {
         logs: Some(&logs),
         server_up: Some(&up),
+        allocations: Some(7),
     };
     let mut text = String::new();
     registry.render(&sources, &mut text);
