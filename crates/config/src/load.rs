@@ -3,8 +3,11 @@
 //! The join works on trees, so that every key keeps the place where it was written: a name that two
 //! files define is reported with both places.
 
+mod include;
+mod join;
+
 use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::decode::{Findings, Input};
@@ -15,6 +18,8 @@ use crate::model::Model;
 use crate::source::Sources;
 use crate::span::{FileId, Position, Span};
 use crate::surroundings::{InMemory, Surroundings};
+use include::normal;
+
 use crate::tree::{self, Budget, FILE_BYTES_MAX, Key, Node, Value};
 
 /// Most files of one configuration.
@@ -65,6 +70,7 @@ pub fn load(source: Source<'_>) -> Result<(Model, Vec<Diagnostic>), Vec<Diagnost
         stack: Vec::new(),
         done: HashMap::new(),
         top: Vec::new(),
+        at: HashMap::new(),
         span: Span::default(),
         partial: false,
     };
@@ -135,6 +141,8 @@ struct Reader<'a> {
     done: HashMap<PathBuf, Span>,
     /// What all files say.
     top: Vec<(Key, Node)>,
+    /// Where each key stands in `top`.
+    at: HashMap<String, usize>,
     /// The main file's whole text.
     span: Span,
     /// A file could not be read, or not to its end.
@@ -277,206 +285,6 @@ impl Reader<'_> {
             ));
         }
     }
-
-    /// Adds one key of a file.
-    fn entry(&mut self, key: Key, value: Node) {
-        if key.text == keys::INCLUDE.name {
-            let texts = match &value.value {
-                Value::Scalar { .. } => std::slice::from_ref(&value),
-                Value::List(items) => items.as_slice(),
-                _ => &[],
-            };
-            for node in texts {
-                if let Value::Scalar { text, .. } = &node.value {
-                    self.include(text, node.span);
-                }
-            }
-            // Kept once, so that its type is checked with all others.
-            if !self.top.iter().any(|(other, _)| other.text == key.text) {
-                self.top.push((key, value));
-            }
-            return;
-        }
-        let Some(at) = self
-            .top
-            .iter()
-            .position(|(other, _)| other.text == key.text)
-        else {
-            self.top.push((key, value));
-            return;
-        };
-        let joined = [&keys::LISTENERS, &keys::POOLS, &keys::ACCESS_LOGS]
-            .iter()
-            .any(|joined| joined.name == key.text);
-        let (first, existing) = &mut self.top[at];
-        let first = first.span;
-        match (&mut existing.value, value.value) {
-            (Value::Map(entries), Value::Map(more)) if joined => {
-                let mut seen: HashMap<String, Span> = entries
-                    .iter()
-                    .map(|(key, _)| (key.text.clone(), key.span))
-                    .collect();
-                let mut twice = Vec::new();
-                for (name, value) in more {
-                    match seen.insert(name.text.clone(), name.span) {
-                        Some(first) => {
-                            twice.push((format!("{}.{}", key.text, name.text), name.span, first))
-                        }
-                        None => entries.push((name, value)),
-                    }
-                }
-                twice
-                    .into_iter()
-                    .for_each(|(what, span, first)| self.twice(&what, span, first));
-            }
-            (Value::List(items), Value::List(more)) if key.text == keys::ROUTES.name => {
-                items.extend(more);
-            }
-            _ if key.text.starts_with(keys::EXTENSION_PREFIX) => {}
-            _ => self.twice(&key.text, key.span, first),
-        }
-    }
-
-    fn twice(&mut self, what: &str, span: Span, first: Span) {
-        let what = format!("`{what}` is set in two files");
-        let report = self.report(&codes::SET_IN_TWO_FILES, Some(span), what);
-        self.found.push(
-            report
-                .related(&self.sources, first, "the other place")
-                .help("keep it in one of the files"),
-        );
-    }
-
-    /// Reads the files that an `include` names.
-    fn include(&mut self, pattern: &str, span: Span) {
-        let folder = self
-            .folders
-            .get(span.file.0 as usize)
-            .cloned()
-            .unwrap_or_default();
-        let path = folder.join(pattern);
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        let parent = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        if parent.to_string_lossy().contains(['*', '?']) {
-            let what = format!("`{pattern}` has `*` or `?` before its last `/`");
-            let report = self.report(&codes::INCLUDE_MISSING, Some(span), what);
-            self.found
-                .push(report.help("name each folder: `include: [a/*.yaml, b/*.yaml]`"));
-            return;
-        }
-        let Some(name) = name.filter(|name| name.contains(['*', '?'])) else {
-            self.include_one(&path, span);
-            return;
-        };
-        match self.world.list(&parent) {
-            Ok(mut names) => {
-                names.retain(|file| wild(name.as_bytes(), file.as_bytes()));
-                names.retain(|file| name.starts_with('.') || !file.starts_with('.'));
-                names.sort_unstable();
-                if names.is_empty() {
-                    let what = format!("`{pattern}` matches no file");
-                    let report = self.report(&codes::INCLUDE_EMPTY, Some(span), what);
-                    self.found
-                        .push(report.help("check the path, which is relative to this file"));
-                }
-                names
-                    .iter()
-                    .for_each(|file| self.include_one(&parent.join(file), span));
-            }
-            Err(error) => {
-                self.partial = true;
-                let what = format!("the folder `{}` cannot be read: {error}", parent.display());
-                let report = self.report(&codes::INCLUDE_MISSING, Some(span), what);
-                self.found
-                    .push(report.help("check the path, which is relative to this file"));
-            }
-        }
-    }
-
-    fn include_one(&mut self, path: &Path, span: Span) {
-        let path = normal(path);
-        if let Some(at) = self.stack.iter().position(|open| *open == path) {
-            let chain: Vec<String> = self.stack[at..]
-                .iter()
-                .chain([&path])
-                .map(|p| format!("`{}`", p.display()))
-                .collect();
-            let what = format!(
-                "`include` leads back to a file that is being read: {}",
-                chain.join(" → ")
-            );
-            let report = self.report(&codes::INCLUDE_LOOP, Some(span), what);
-            self.found
-                .push(report.help("remove one of these `include`s"));
-            return;
-        }
-        if let Some(first) = self.done.insert(path.clone(), span) {
-            let what = format!("`{}` is included twice", path.display());
-            let report = self.report(&codes::SET_IN_TWO_FILES, Some(span), what);
-            self.found.push(
-                report
-                    .related(&self.sources, first, "first here")
-                    .help("remove one of the two"),
-            );
-            return;
-        }
-        if self.sources.files().len() >= FILES_MAX || self.stack.len() >= INCLUDE_DEPTH_MAX {
-            let what = format!(
-                "`include` leads to more than {FILES_MAX} files, or is more than {INCLUDE_DEPTH_MAX} deep"
-            );
-            let report = self.report(&codes::INCLUDE_TOO_MANY, Some(span), what);
-            self.found
-                .push(report.help("join files, or check the pattern"));
-            return;
-        }
-        self.file(&path, Some(span));
-    }
-}
-
-/// A path without `.` and inner `..`, by its text alone.
-fn normal(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir
-                if matches!(out.components().next_back(), Some(Component::Normal(_))) =>
-            {
-                out.pop();
-            }
-            part => out.push(part),
-        }
-    }
-    out
-}
-
-/// Whether a name fits a pattern of `*` and `?`. Linear but for the last star: no blow-up.
-fn wild(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p + 1, n));
-                p += 1;
-            }
-            Some(c) if *c == b'?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((after, at)) => {
-                    star = Some((after, at + 1));
-                    p = after;
-                    n = at + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == b'*')
 }
 
 #[cfg(test)]

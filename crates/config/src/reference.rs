@@ -99,12 +99,27 @@ fn section(out: &mut String, table: &Table) {
         let _ = writeln!(out, "\nExactly one of {} must be there.", names.join(", "));
     }
     for key in table.keys {
-        entry(out, key);
+        entry(out, key, table);
     }
 }
 
-fn entry(out: &mut String, key: &Key) {
-    let _ = write!(out, "\n### `{}`\n\n{}\n\n", key.name, key.about);
+fn entry(out: &mut String, key: &Key, table: &Table) {
+    let place = table.places.split(", ").next().unwrap_or_default();
+    let place = if place.contains(' ') {
+        String::new()
+    } else {
+        format!("{place}.")
+    };
+    let _ = write!(
+        out,
+        "
+### `{place}{}`
+
+{}
+
+",
+        key.name, key.about
+    );
     let _ = writeln!(out, "- type: {}", key.kind.describe());
     words(out, &key.kind);
     if takes_references(&key.kind) {

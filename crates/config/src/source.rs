@@ -12,6 +12,29 @@ pub struct SourceFile {
     pub name: String,
     /// Its text.
     pub text: Arc<str>,
+    /// Where each line starts, so that many reports on a large file stay cheap.
+    lines: Arc<[usize]>,
+}
+
+impl SourceFile {
+    fn new(name: String, text: Arc<str>) -> SourceFile {
+        let after = |(at, _): (usize, &str)| at + 1;
+        let lines = std::iter::once(0)
+            .chain(text.match_indices('\n').map(after))
+            .collect();
+        SourceFile { name, text, lines }
+    }
+
+    /// A line from 1, without its end.
+    fn line(&self, number: usize) -> Option<&str> {
+        let start = *self.lines.get(number.checked_sub(1)?)?;
+        let end = self
+            .lines
+            .get(number)
+            .map_or(self.text.len(), |next| next - 1);
+        let line = self.text.get(start..end)?;
+        Some(line.strip_suffix('\r').unwrap_or(line))
+    }
 }
 
 /// Every file that was read. Compares equal to any other and prints only names: it says where
@@ -25,7 +48,7 @@ impl Sources {
     /// Adds a file.
     pub(crate) fn add(&mut self, name: String, text: Arc<str>) -> FileId {
         let id = FileId(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
-        self.files.push(SourceFile { name, text });
+        self.files.push(SourceFile::new(name, text));
         id
     }
 
@@ -46,11 +69,8 @@ impl Sources {
 
     /// The line on which the span starts, without its end; `None` when there is no such line.
     pub fn line(&self, span: Span) -> Option<&str> {
-        let text = &*self.file(span.file)?.text;
-        let line = usize::try_from(span.start.line).ok()?.checked_sub(1)?;
-        text.split('\n')
-            .nth(line)
-            .map(|line| line.strip_suffix('\r').unwrap_or(line))
+        self.file(span.file)?
+            .line(usize::try_from(span.start.line).ok()?)
     }
 
     /// `file:line:column` of the span's start.

@@ -44,6 +44,11 @@ impl Findings {
         }
     }
 
+    /// Whether one more error would not be kept, so that the work of telling it can be saved.
+    pub fn full(&self) -> bool {
+        self.errors.len() >= FINDINGS_MAX
+    }
+
     pub fn failed(&self) -> bool {
         !self.errors.is_empty()
     }
@@ -217,6 +222,12 @@ impl<'a> Decoder<'a> {
     }
 
     fn wrong_type(&mut self, node: &Node, kind: &Kind) -> Item {
+        if self.found.full() {
+            return Item {
+                span: node.span,
+                data: Data::Bad,
+            };
+        }
         let what = format!(
             "{} takes {}; this is {}",
             self.here(),
@@ -428,6 +439,9 @@ impl<'a> Decoder<'a> {
         name: &crate::tree::Key,
         table: &'static Table,
     ) -> Option<&'static str> {
+        if self.found.full() {
+            return None;
+        }
         let shown = crate::tree::shorten(&name.text);
         let what = if self.path.is_empty() {
             format!("`{shown}` is not a key at the top of the configuration")

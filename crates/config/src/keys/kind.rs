@@ -98,7 +98,7 @@ impl Kind {
             Kind::Map { name, value, .. } => {
                 format!("a map from {} to {}", name.name, value.describe())
             }
-            Kind::List { item, .. } => format!("a list; each item: {}", item.describe()),
+            Kind::List { item, .. } => format!("a list (each item: {})", item.describe()),
             Kind::OneOrMany { item, .. } => format!("{}; or a list of such", item.describe()),
             Kind::Shape { scalar, list, map } => [scalar, list, map]
                 .into_iter()

@@ -35,7 +35,7 @@ pub(crate) static MATCH_PATH: Key = Key::new(
     },
 )
 .absent("any path", "")
-.about("The path in normal form, without the query. A text alone is a prefix that ends at a segment's border.")
+.about("The path in normal form, without the query. A text alone is a prefix that ends at a segment's border: `/api` takes `/api` and `/api/x`, not `/apix`; `/api/` takes `/api/` and what is below, not `/api`.")
 .example("/api/");
 pub(crate) static MATCH_METHOD: Key = Key::new(
     "method",
@@ -165,7 +165,7 @@ pub(crate) static PATH_SEGMENT: Key = Key::new("segment", Kind::Bool)
 pub(crate) static PATH_GLOB: Key = Key::new("glob", Kind::Text(&forms::GLOB))
     .absent("another test is given", "")
     .about(
-        "`*` stands for part of a segment, `**` for any number of segments, `?` for one character.",
+        "`*` stands for any part of one segment, `**` for any part of the path, `/**/` also for one slash. It covers the whole path.",
     )
     .with(&[("prefix", "")])
     .example("/users/*/avatar");

@@ -1,3 +1,4 @@
+use super::include::wild;
 use super::*;
 use crate::render_all;
 
@@ -251,4 +252,35 @@ fn the_largest_files_load_in_time() {
         ));
     }
     assert_eq!(model(&text).routes.len(), 10_000);
+}
+
+#[test]
+fn too_many_of_a_kind_are_refused() {
+    let mut text = "listeners: { web: { bind: \":80\" } }\npools:\n".to_owned();
+    for pool in 0..70_000 {
+        text.push_str(&format!("  p{pool}: 0\n"));
+    }
+    let found = load_str(&text).expect_err("refused");
+    assert_eq!(codes_of(&found)[0], "E0103");
+    let mut text = "pools: { app: { servers: [\"a:1\"] } }\nlisteners:\n".to_owned();
+    for listener in 0..crate::LISTENERS_MAX + 1 {
+        text.push_str(&format!("  l{listener}: {{ bind: \"a{listener}:80\" }}\n"));
+    }
+    text.push_str(&format!(
+        "routes: [ {{ pool: app, match: {{ listener: l{} }} }} ]\n",
+        crate::LISTENERS_MAX
+    ));
+    let found = load_str(&text).expect_err("refused");
+    assert_eq!(codes_of(&found), ["E0106", "E0301"]);
+}
+
+/// A wrong file is told of in time, and with so many reports as a person can read.
+#[test]
+fn a_file_that_is_wrong_everywhere_is_told_of_in_time() {
+    let text = "a: 1\n".replace('a', "key")
+        + &(0..40_000)
+            .map(|at| format!("k{at}: 1\n"))
+            .collect::<String>();
+    let found = load_str(&text).expect_err("refused");
+    assert_eq!(found.len(), crate::FINDINGS_MAX);
 }

@@ -62,10 +62,10 @@ impl Lower<'_> {
         let logs = top.entries(&keys::ACCESS_LOGS);
         self.limit(listeners.len(), LISTENERS_MAX, "listeners", top.span());
         self.limit(pools.len(), POOLS_MAX, "pools", top.span());
-        for (at, (name, _)) in (0..).zip(&listeners) {
+        for ((name, _), at) in listeners.iter().take(LISTENERS_MAX).zip(0..) {
             self.listeners.add(name, ListenerId(at));
         }
-        for (at, (name, _)) in (0..).zip(&pools) {
+        for ((name, _), at) in pools.iter().take(POOLS_MAX).zip(0..) {
             self.pools.add(name, PoolId(at));
         }
         self.named_logs(logs);

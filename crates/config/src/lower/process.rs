@@ -1,11 +1,15 @@
 //! The process, the client's address, the request id, the admin listener.
 
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::{Lower, text_of};
 use crate::decode::{Data, Fields, Item, items_of, word_of};
 use crate::diagnostic::codes;
 use crate::keys;
 use crate::model::{
-    Admin, BindAddress, ClientAddress, Connections, KeepId, Listener, Process, RequestId, Workers,
+    Admin, BindAddress, ClientAddress, Connections, EndpointHost, KeepId, Listener, Process,
+    RequestId, Workers,
 };
 use crate::span::{Span, Spanned};
 use crate::values;
@@ -114,38 +118,20 @@ impl Lower<'_> {
     /// Two sockets on one address would each get a part of the connections (SO_REUSEPORT), so it is refused;
     /// the admin listener that nobody asked for gives way instead.
     pub(super) fn same_addresses(&mut self, listeners: &[Listener], admin: &mut Option<Admin>) {
-        let mut seen: Vec<&Spanned<BindAddress>> = Vec::new();
+        let mut seen: HashMap<BindAddress, Span> = HashMap::new();
         let binds = listeners.iter().flat_map(|listener| &listener.binds);
         let fixed = admin.as_ref().filter(|admin| !admin.defaulted);
-        let mut twice = Vec::new();
         for bind in binds.chain(fixed.into_iter().flat_map(|admin| &admin.binds)) {
             if bind.port == 0 {
                 continue;
             }
-            match seen.iter().find(|other| other.value == bind.value) {
-                Some(first) => twice.push((first.span, bind.clone())),
-                None => seen.push(bind),
+            if let Some(first) = seen.insert(bind.value.clone(), bind.span) {
+                self.bound_twice(bind, first);
             }
         }
-        let taken = |bind: &BindAddress| {
-            seen.iter().any(|other| {
-                other.port == bind.port && (other.value == *bind || is_wildcard(other))
-            })
-        };
-        let gives_way = admin
-            .as_ref()
-            .filter(|admin| admin.defaulted && admin.binds.iter().any(|bind| taken(bind)))
-            .and_then(|admin| admin.binds.first().cloned());
-        for (first, bind) in twice {
-            let what = format!("`{}` is bound twice", bind.value);
-            let sources = self.input.sources;
-            self.report(&codes::SAME_ADDRESS, bind.span, what, |report| {
-                report
-                    .related(sources, first, "first here")
-                    .help("take another port, or tell the two apart by host in `routes`")
-            });
-        }
-        if let Some(bind) = gives_way {
+        let defaulted = admin.as_ref().filter(|admin| admin.defaulted);
+        let bind = defaulted.and_then(|admin| admin.binds.first().cloned());
+        if let Some(bind) = bind.filter(|bind| is_taken(&seen, bind.port)) {
             *admin = None;
             let what = format!(
                 "the admin listener is off: its default address `{}` is a listener's",
@@ -156,8 +142,26 @@ impl Lower<'_> {
             });
         }
     }
+
+    fn bound_twice(&mut self, bind: &Spanned<BindAddress>, first: Span) {
+        let what = format!("`{}` is bound twice", bind.value);
+        let sources = self.input.sources;
+        self.report(&codes::SAME_ADDRESS, bind.span, what, |report| {
+            report
+                .related(sources, first, "first here")
+                .help("take another port, or tell the two apart by host in `routes`")
+        });
+    }
 }
 
-fn is_wildcard(bind: &BindAddress) -> bool {
-    matches!(bind.host, crate::model::EndpointHost::Ip(ip) if ip.is_unspecified() && ip.is_ipv4())
+/// Whether a listener takes a port of 127.0.0.1.
+fn is_taken(seen: &HashMap<BindAddress, Span>, port: u16) -> bool {
+    let hosts = [
+        EndpointHost::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        EndpointHost::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        EndpointHost::Name("localhost".to_owned()),
+    ];
+    hosts
+        .into_iter()
+        .any(|host| seen.contains_key(&BindAddress { host, port }))
 }

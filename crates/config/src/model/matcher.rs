@@ -27,7 +27,7 @@ pub enum HostPattern {
     Any,
 }
 
-/// A path of the normalised request.
+/// A path of the normalised request. Paths and globs are as written: the router brings them into normal form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathPattern {
     /// This path and no other.

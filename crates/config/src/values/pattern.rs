@@ -64,7 +64,7 @@ pub(crate) fn path(text: &str) -> Result<(), Fault> {
     if !text.starts_with('/') {
         return Err(match text.strip_prefix('^').or(text.strip_prefix('~')) {
             Some(_) => bad("looks like a regular expression").help(format!(
-                "write `path: {{ regex: \"{}\" }}`",
+                "write `path: {{ regex: '{}' }}`",
                 text.trim_start_matches(['~', ' '])
             )),
             None if text.contains("://") => bad("is a URL; only the path is tested here"),
@@ -111,34 +111,13 @@ pub(crate) fn path(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Percent escapes must be what the normaliser leaves: valid, in capitals, none of an unreserved character.
+/// Percent escapes must be whole; the router brings patterns into the normal form of paths.
 fn escapes(text: &str) -> Result<(), Fault> {
-    let bad = |says: String| Fault::new(&codes::BAD_PATH, says);
     for (at, _) in text.match_indices('%') {
         let digits = text.get(at + 1..at + 3).unwrap_or_default();
-        let Some(byte) = u8::from_str_radix(digits, 16)
-            .ok()
-            .filter(|_| digits.len() == 2)
-        else {
-            return Err(bad("has a `%` without two hexadecimal digits".to_owned()));
-        };
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            let plain = char::from(byte);
-            let says =
-                format!("has `%{digits}`, which is read as `{plain}` before routes are tried");
-            return Err(bad(says).guess(text.replacen(
-                &format!("%{digits}"),
-                &plain.to_string(),
-                1,
-            )));
-        }
-        if digits != digits.to_ascii_uppercase() {
-            return Err(
-                bad(format!("has `%{digits}` in small letters")).help(format!(
-                    "write `%{}`: escapes are made capital before routes are tried",
-                    digits.to_ascii_uppercase()
-                )),
-            );
+        if digits.len() != 2 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let says = "has a `%` without two hexadecimal digits";
+            return Err(Fault::new(&codes::BAD_PATH, says).help("write `%25` for a percent sign"));
         }
     }
     Ok(())
@@ -150,10 +129,16 @@ pub(crate) fn glob(text: &str) -> Result<(), Fault> {
         return Err(Fault::new(&codes::BAD_PATH, "does not start with `/`")
             .help(format!("write `/{text}`, or `/**/{text}` for any folder")));
     }
-    if text.contains(|c: char| c.is_control() || c == ' ') {
-        return Err(Fault::new(
-            &codes::BAD_PATH,
-            "has a space or control character, which no path in a request has",
+    if let Some(c) = text
+        .chars()
+        .find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#' | '\\'))
+    {
+        let says = format!(
+            "has `{}`, which no path in a request has",
+            c.escape_default()
+        );
+        return Err(Fault::new(&codes::BAD_PATH, says).help(
+            "stars are the only special characters: `*` within a segment, `**` across segments",
         ));
     }
     Ok(())
