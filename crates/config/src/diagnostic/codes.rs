@@ -86,7 +86,7 @@ codes! {
     Error BAD_TEMPLATE = "E0403", "A template names a variable that is not known, or is not closed.", "the text would be written as it stands, or with a gap";
     Error BAD_BALANCE = "E0404", "A pool's balancing cannot be prepared.", "no server could be chosen";
 
-    Warning ALL_WEIGHTS_ZERO = "W0001", "All servers of a pool have weight 0.", "no server gets traffic: requests are answered with 503";
+    Warning ALL_WEIGHTS_ZERO = "W0001", "All servers of a pool have weight 0.", "no server gets new traffic, requests are answered with 503; with `weighted_random` the first server that is ready gets all of it";
     Warning UNUSED = "W0002", "Something is defined and never used.", "it may be left over, or its name is misspelt where it was meant to be used";
     Warning NO_ROUTES = "W0003", "There are no routes.", "every request is answered with 404";
     Warning NO_EFFECT = "W0004", "A setting has no effect here.", "what was meant by it does not happen";
