@@ -25,6 +25,17 @@ pub fn evenkeel() -> &'static Path {
     })
 }
 
+/// True when the binary under test is built with optimisations: only then do bounds on memory mean what they say, for
+/// without them the state of a waiting task is several times as large.
+pub fn is_optimised() -> bool {
+    match std::env::var_os("EVENKEEL_BIN") {
+        Some(path) => Path::new(&path)
+            .components()
+            .any(|part| part.as_os_str() == "release"),
+        None => !cfg!(debug_assertions),
+    }
+}
+
 /// The root folder of the repository.
 pub fn repository() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();

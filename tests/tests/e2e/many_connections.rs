@@ -1,1 +1,80 @@
-//! To be written.
+//! Ten thousand connections at once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use keel_testkit::process::raise_descriptor_limit;
+use keel_testkit::wait::until_true;
+use keel_testkit::{Origin, Proxy, Wire};
+
+use crate::{GET, memory_bound};
+
+const CONNECTIONS: usize = 10_000;
+
+/// Bytes of the proxy's memory for an idle connection.
+const IDLE_BYTES_MAX: u64 = 2 * 1024;
+
+/// Opens so many connections and sends a request on each; several threads, for it is the waiting that takes time.
+fn open(proxy: &Proxy, count: usize) -> Vec<Wire> {
+    let address = proxy.address();
+    let next = AtomicUsize::new(0);
+    let next = &next;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(move || {
+                    let mut wires = Vec::new();
+                    while next.fetch_add(1, Ordering::Relaxed) < count {
+                        let mut wire = Wire::connect(address);
+                        wire.ask(GET).expect(200);
+                        wires.push(wire);
+                    }
+                    wires
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("no client panics"))
+            .collect()
+    })
+}
+
+#[test]
+fn ten_thousand_open_connections_are_served() {
+    let limit = raise_descriptor_limit();
+    let needed = CONNECTIONS as u64 + 1_000;
+    assert!(
+        limit >= needed,
+        "the hard limit of open files is {limit}; this test needs {needed}"
+    );
+    let origin = Origin::echo();
+    let proxy = Proxy::before_with(
+        &[origin.address()],
+        "",
+        "connections: 12000\nlisteners: { web: { bind: \"127.0.0.1:0\", timeouts: { idle: 300s } } }",
+    );
+    let few = open(&proxy, 100);
+    let before = proxy.usage();
+    let mut wires = open(&proxy, CONNECTIONS - few.len());
+    wires.extend(few);
+    let after = proxy.usage();
+    assert!(after.descriptors >= CONNECTIONS, "{after:?}");
+    let each = after.rss_bytes.saturating_sub(before.rss_bytes) / CONNECTIONS as u64;
+    println!("an idle connection takes {each} bytes");
+    assert!(
+        each <= memory_bound(IDLE_BYTES_MAX),
+        "an idle connection takes {each} bytes"
+    );
+    // All still work, those opened first too.
+    let start = Instant::now();
+    for wire in wires.iter_mut().step_by(10) {
+        wire.ask(GET).expect(200);
+    }
+    println!("a tenth of them answered in {:?}", start.elapsed());
+    drop(wires);
+    until_true("all descriptors are back", || {
+        proxy.usage().descriptors < 200
+    });
+    proxy.get("/").expect(200);
+}
