@@ -5,16 +5,19 @@
 //! to others, settings that do not go together.
 
 mod fields;
+mod findings;
 mod scalar;
 
 pub(crate) use fields::{Fields, items_of, word_of};
+pub use findings::FINDINGS_MAX;
+pub(crate) use findings::Findings;
 pub use scalar::REFERENCE_BYTES_MAX;
 pub(crate) use scalar::read_reference;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::diagnostic::{Code, Diagnostic, Severity, codes};
+use crate::diagnostic::{Code, Diagnostic, codes};
 use crate::guess::{closest, join};
 use crate::keys::synonyms::SYNONYMS;
 use crate::keys::{self, Default, EXTENSION_PREFIX, Form, Key, Kind, TABLES, Table};
@@ -22,45 +25,6 @@ use crate::source::Sources;
 use crate::span::{Span, Spanned};
 use crate::surroundings::Surroundings;
 use crate::tree::{Node, Value};
-
-/// Most errors, and most warnings, that are kept; a file with more is the wrong file.
-pub const FINDINGS_MAX: usize = 500;
-
-/// What was found so far.
-#[derive(Debug, Default)]
-pub(crate) struct Findings {
-    errors: Vec<Diagnostic>,
-    warnings: Vec<Diagnostic>,
-}
-
-impl Findings {
-    pub fn push(&mut self, found: Diagnostic) {
-        let list = match found.severity() {
-            Severity::Error => &mut self.errors,
-            Severity::Warning => &mut self.warnings,
-        };
-        if list.len() < FINDINGS_MAX {
-            list.push(found);
-        }
-    }
-
-    /// Whether one more error would not be kept, so that the work of telling it can be saved.
-    pub fn full(&self) -> bool {
-        self.errors.len() >= FINDINGS_MAX
-    }
-
-    pub fn failed(&self) -> bool {
-        !self.errors.is_empty()
-    }
-
-    /// All of them in the order of the text.
-    pub fn sorted(self, sources: &Sources) -> Vec<Diagnostic> {
-        let mut all: Vec<Diagnostic> = self.errors.into_iter().chain(self.warnings).collect();
-        let place = |name: &str| sources.files().iter().position(|file| file.name == name);
-        all.sort_by_cached_key(|d| (place(&d.at.file), d.at.line, d.at.column));
-        all
-    }
-}
 
 /// What the loader reads from.
 #[derive(Clone, Copy)]
