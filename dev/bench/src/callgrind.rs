@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::process::check_interrupt;
+use crate::profile;
 use crate::table::Table;
 
 /// The two counts.
@@ -101,14 +102,7 @@ fn total(operation: &str, count: u64, scratch: &Path) -> Result<i64> {
         "{operation} failed under valgrind: {words}"
     );
     let text = fs::read_to_string(&out).context("callgrind wrote no file")?;
-    parse_total(&text).context("callgrind's file has no total")
-}
-
-/// Instructions of a whole run from callgrind's file.
-pub fn parse_total(text: &str) -> Option<i64> {
-    let value = |name| text.lines().find_map(|line: &str| line.strip_prefix(name));
-    let total = value("summary:").or_else(|| value("totals:"))?;
-    total.split_ascii_whitespace().next()?.parse().ok()
+    profile::total(&text).context("callgrind's file has no total")
 }
 
 /// Compares counts with a baseline; without one everything is new.
@@ -190,14 +184,6 @@ pub fn baseline_file() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn totals_are_found() {
-        let text = "version: 1\ncreator: callgrind\nevents: Ir\nsummary: 123456\n\nfn=x\n1 2\ntotals: 99\n";
-        assert_eq!(parse_total(text), Some(123_456));
-        assert_eq!(parse_total("events: Ir\ntotals: 99\n"), Some(99));
-        assert_eq!(parse_total("events: Ir\n"), None);
-    }
 
     #[test]
     fn growth_over_the_tolerance_and_vanishing_fail() {

@@ -21,6 +21,9 @@ use crate::table::Table;
 use points::{CLIENT_ADDRESSES, KEYS, Point, Series, series};
 pub use points::{Curve, algorithm_names};
 
+/// Warm-up between the opening of a point's connections and its measurement, milliseconds.
+const RAMP_MS: u64 = 300;
+
 /// What was measured at a point.
 #[derive(Debug, Serialize)]
 pub struct PointReport {
@@ -103,11 +106,12 @@ fn measure(point: &Point, kind: ProxyKind, plan: &Plan) -> Result<LoadResult> {
         body_bytes: Document::Small.bytes(),
         reconnect: false,
         client_addresses: if is_keyed { CLIENT_ADDRESSES } else { 0 },
-        warm_up_ms: (plan.warm_up * 1000.0) as u64,
+        warm_up_ms: RAMP_MS,
         measure_ms: (plan.seconds * 1000.0) as u64,
         proxy_pid: running.pid(),
         origin_pid: origins.pid(),
     };
+    prime(point, &job, plan, &cores).with_context(|| running.last_words())?;
     let before = origins.counts()?;
     let result = bed::run_load(&job, &cores).with_context(|| running.last_words())?;
     let unequal = bed::unequal_work(&before, &origins.counts()?, &job);
@@ -115,6 +119,20 @@ fn measure(point: &Point, kind: ProxyKind, plan: &Plan) -> Result<LoadResult> {
         Some(why) => anyhow::bail!("{why}"),
         None => Ok(result),
     }
+}
+
+/// Warms the proxy up by a load of its own, so that the connections to origins are there before any is counted. The more
+/// of them a point wants, the longer it takes.
+fn prime(point: &Point, job: &LoadJob, plan: &Plan, cores: &Cores) -> Result<()> {
+    let longer = 1.0 + point.servers as f64 / 500.0 + point.active as f64 / 2000.0;
+    let time = plan.warm_up * longer * 1000.0;
+    let job = LoadJob {
+        idle: 0,
+        warm_up_ms: 0,
+        measure_ms: time as u64,
+        ..job.clone()
+    };
+    bed::run_load(&job, cores).map(drop)
 }
 
 fn assess(series: &Series, outcomes: &[Vec<Result<LoadResult, String>>]) -> CurveReport {

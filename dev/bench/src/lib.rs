@@ -21,6 +21,7 @@ pub mod memory;
 pub mod ops;
 pub mod origin;
 pub mod process;
+pub mod profile;
 pub mod proxy;
 pub mod ratio;
 pub mod scenario;

@@ -398,22 +398,19 @@ fn count_instructions(args: &CallgrindArgs) -> Result<ExitCode> {
         let count = callgrind::count(&name, scratch.path())?;
         counts.insert(name, callgrind::rounded(count));
     }
-    for (name, features) in whole::WHOLE
-        .into_iter()
-        .filter(|(name, _)| has_binary && is_wanted(name))
-    {
-        let count = whole::count(features, &programs, scratch.path())?;
-        counts.insert(name.to_string(), callgrind::rounded(count));
+    if has_binary && whole::names().iter().any(|name| is_wanted(name)) {
+        let whole = whole::count(&programs, scratch.path())?;
+        counts.extend(whole.into_iter().filter(|(name, _)| is_wanted(name)));
     }
     if !has_binary {
         println!(
-            "{} is not built: whole requests are left out",
+            "{} is not built: whole requests and head writing are left out",
             args.evenkeel.display()
         );
     }
     let mut baseline = Baseline::read(&args.baseline)?;
     if let Some(baseline) = &mut baseline {
-        let is_left_out = |name: &str| !has_binary && whole::WHOLE.iter().any(|(w, _)| *w == name);
+        let is_left_out = |name: &str| !has_binary && whole::names().iter().any(|w| w == name);
         baseline
             .instructions
             .retain(|name, _| is_wanted(name) && !is_left_out(name));

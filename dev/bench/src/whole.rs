@@ -12,10 +12,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::bed::Origins;
-use crate::callgrind::parse_total;
+use crate::callgrind::{Counts, rounded};
 use crate::cores::Cores;
 use crate::document::Document;
 use crate::process::check_interrupt;
+use crate::profile;
 use crate::proxy::{Features, Programs, ProxyKind, Running, Setup};
 use crate::wire;
 
@@ -24,10 +25,13 @@ const REQUESTS: [usize; 2] = [500, 2_500];
 /// Time for an answer, and for the end of the process, under valgrind.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The source file that writes heads; its instructions are counted apart.
+const HEAD_WRITER: &str = "l7/src/heads.rs";
+
 /// What is asked of the binary, by name.
-pub const WHOLE: [(&str, Features); 2] = [
+const WHOLE: [(&str, Features); 2] = [
     (
-        "request/plain",
+        "plain",
         Features {
             routes: 0,
             header_edits: false,
@@ -36,7 +40,7 @@ pub const WHOLE: [(&str, Features); 2] = [
         },
     ),
     (
-        "request/full",
+        "full",
         Features {
             routes: 1000,
             header_edits: true,
@@ -46,15 +50,46 @@ pub const WHOLE: [(&str, Features); 2] = [
     ),
 ];
 
-/// Counts instructions per request.
-pub fn count(features: Features, programs: &Programs, scratch: &Path) -> Result<f64> {
-    let [few, many] = REQUESTS;
-    let difference =
-        total(features, many, programs, scratch)? - total(features, few, programs, scratch)?;
-    Ok(difference as f64 / (many - few) as f64)
+/// Names of what is counted: whole requests, and within them the writing of both heads (the writer's own lines, without
+/// the copying functions that it calls).
+pub fn names() -> Vec<String> {
+    WHOLE
+        .iter()
+        .flat_map(|(name, _)| [request_name(name), head_name(name)])
+        .collect()
 }
 
-fn total(features: Features, requests: usize, programs: &Programs, scratch: &Path) -> Result<i64> {
+fn request_name(name: &str) -> String {
+    format!("request/{name}")
+}
+
+fn head_name(name: &str) -> String {
+    format!("head/write/{name}")
+}
+
+/// Instructions of one run.
+struct Run {
+    total: i64,
+    head_writer: i64,
+}
+
+/// Counts everything.
+pub fn count(programs: &Programs, scratch: &Path) -> Result<Counts> {
+    let [few, many] = REQUESTS;
+    let mut counts = Counts::new();
+    for (name, features) in WHOLE {
+        let (short, long) = (
+            run(features, few, programs, scratch)?,
+            run(features, many, programs, scratch)?,
+        );
+        let each = |difference: i64| rounded(difference as f64 / (many - few) as f64);
+        counts.insert(request_name(name), each(long.total - short.total));
+        counts.insert(head_name(name), each(long.head_writer - short.head_writer));
+    }
+    Ok(counts)
+}
+
+fn run(features: Features, requests: usize, programs: &Programs, scratch: &Path) -> Result<Run> {
     let out = scratch.join("callgrind.whole");
     let wrapper = [
         "valgrind".into(),
@@ -75,7 +110,13 @@ fn total(features: Features, requests: usize, programs: &Programs, scratch: &Pat
     ask(running.address, &path, requests)?;
     running.stop(PATIENCE)?;
     let text = fs::read_to_string(&out).context("callgrind wrote no file")?;
-    parse_total(&text).context("callgrind's file has no total")
+    let total = profile::total(&text).context("callgrind's file has no total")?;
+    let head_writer = profile::of_file(&text, HEAD_WRITER);
+    ensure!(
+        head_writer > 0,
+        "nothing ran in {HEAD_WRITER}: was it moved, or built without line tables?"
+    );
+    Ok(Run { total, head_writer })
 }
 
 /// So many requests on one connection, one after the other.
