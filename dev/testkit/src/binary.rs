@@ -10,19 +10,17 @@ use std::sync::OnceLock;
 
 /// The binary under test; built on the first call when `EVENKEEL_BIN` does not name one.
 pub fn evenkeel() -> &'static Path {
-    static FOUND: OnceLock<PathBuf> = OnceLock::new();
-    FOUND.get_or_init(|| match std::env::var_os("EVENKEEL_BIN") {
-        Some(path) => {
-            let path = PathBuf::from(path);
-            assert!(
-                path.is_file(),
-                "EVENKEEL_BIN names {}, which is no file",
-                path.display()
-            );
-            path
-        }
+    // A failure is kept too, so that a broken tree is told about at once and not built anew by every test.
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| match std::env::var_os("EVENKEEL_BIN") {
+        Some(path) if Path::new(&path).is_file() => Ok(PathBuf::from(path)),
+        Some(path) => Err(format!(
+            "EVENKEEL_BIN names {}, which is no file",
+            path.display()
+        )),
         None => build(),
-    })
+    });
+    found.as_deref().unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// True when the binary under test is built with optimisations: only then do bounds on memory mean what they say, for
@@ -49,7 +47,7 @@ pub fn repository() -> &'static Path {
 }
 
 /// A test binary is `<target>/<profile folder>/deps/<name>-<hash>`.
-fn build() -> PathBuf {
+fn build() -> Result<PathBuf, String> {
     let test = std::env::current_exe().expect("the system knows our path");
     let profile_dir = test
         .ancestors()
@@ -80,15 +78,15 @@ fn build() -> PathBuf {
         .output()
         .expect("cargo can be started; set EVENKEEL_BIN where there is none");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "the binary does not build; cargo said:\n{said}"
-    );
+    if !output.status.success() {
+        return Err(format!("the binary does not build; cargo said:\n{said}"));
+    }
     let path = profile_dir.join("evenkeel");
-    assert!(
-        path.is_file(),
-        "cargo built no {}; it said:\n{said}",
-        path.display()
-    );
-    path
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(format!(
+            "cargo built no {}; it said:\n{said}",
+            path.display()
+        )),
+    }
 }

@@ -175,8 +175,18 @@ fn a_route_chooses_what_is_told() {
         replaced.seen_one("x-forwarded-for").as_deref(),
         Some("203.0.113.9")
     );
-    let forwarded = replaced.seen_one("forwarded").unwrap_or_default();
-    assert!(forwarded.contains("for=203.0.113.9"), "{forwarded}");
+    // RFC 7239 section 4: each proxy adds who spoke to it, behind what a trusted one said before.
+    let chain = proxy
+        .ask("/replace")
+        .with("Forwarded", "for=203.0.113.9")
+        .send()
+        .expect(200);
+    let forwarded = chain.seen("forwarded").join(", ");
+    let (first, last) = (
+        forwarded.find("for=203.0.113.9"),
+        forwarded.find("for=127.0.0.1"),
+    );
+    assert!(first.is_some() && first < last, "{forwarded}");
 }
 
 #[test]

@@ -36,11 +36,11 @@ mod upgrade;
 /// The shortest request.
 const GET: &str = "GET / HTTP/1.1\r\nHost: test.example\r\n\r\n";
 
-/// A bound on memory per connection, in bytes: as it is for an optimised binary, three times that for one that is not.
+/// A bound on memory per connection, in bytes: as it is for an optimised binary, four times that for one that is not.
 fn memory_bound(bytes: u64) -> u64 {
     if keel_testkit::binary::is_optimised() {
         bytes
     } else {
-        3 * bytes
+        4 * bytes
     }
 }
