@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use keel_net::{Bound, is_exhaustion};
@@ -24,46 +25,99 @@ const WARN_EVERY_MS: u64 = 60_000;
 pub async fn accept(worker: Rc<Worker>, bound: Bound, listener: ListenerId) -> std::io::Result<()> {
     let local = bound.address;
     let socket = TcpListener::from_std(bound.listener)?;
-    let mut warned_ms: Option<u64> = None;
-    loop {
-        let pass = tokio::select! {
-            biased;
-            () = worker.drain.begun() => break,
-            pass = enter(&worker, listener) => pass,
-        };
+    let mut failures = Failures::default();
+    while !worker.drain.is_draining() {
         let accepted = tokio::select! {
             biased;
-            () = worker.drain.begun() => break,
             accepted = socket.accept() => accepted,
+            () = worker.drain.begun() => break,
         };
         match accepted {
-            Ok((stream, peer)) => take(&worker, stream, peer, local, listener, pass),
-            Err(error) if is_exhaustion(&error) => {
-                drop(pass);
-                count_rejected(&worker, listener, RejectReason::Resources);
-                let now_ms = worker.clock.tick() / 1000;
-                if warned_ms.is_none_or(|at| now_ms >= at + WARN_EVERY_MS) {
-                    warned_ms = Some(now_ms);
-                    tracing::warn!(
-                        %local,
-                        "accepting rests: {error}; raise the limit of open files or lower `connections`"
-                    );
+            Ok((stream, peer)) => {
+                failures.in_a_row = 0;
+                // At the limit this one waits in our hand and the others in the kernel's queue.
+                if let Some(pass) = enter(&worker, listener).await {
+                    take(&worker, stream, peer, local, listener, pass);
                 }
-                tokio::time::sleep(REST).await;
             }
-            // The client was gone before we came to it, or the network said no: the next one.
-            Err(_) => {}
+            Err(error) => failures.after(&worker, listener, local, &error).await,
         }
     }
+    take_queued(&worker, &socket, local, listener).await;
     Ok(())
 }
 
-/// Waits for a place behind the gate.
-async fn enter(worker: &Worker, listener: ListenerId) -> Pass {
+/// Connections that the kernel accepted before the drain began are served; closing the socket would
+/// reset them.
+async fn take_queued(
+    worker: &Rc<Worker>,
+    socket: &TcpListener,
+    local: SocketAddr,
+    listener: ListenerId,
+) {
+    /// More than a kernel's queue holds: whoever comes while we look is not waited for.
+    const QUEUED_MAX: usize = 4096;
+
+    for _ in 0..QUEUED_MAX {
+        let accepted = std::future::poll_fn(|cx| match socket.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+            Poll::Pending => Poll::Ready(None),
+        });
+        let Some((stream, peer)) = accepted.await else {
+            return;
+        };
+        let Some(pass) = worker.gate.enter() else {
+            return;
+        };
+        take(worker, stream, peer, local, listener, pass);
+    }
+}
+
+/// Failures of accepting.
+#[derive(Default)]
+struct Failures {
+    in_a_row: u32,
+    warned_ms: Option<u64>,
+}
+
+impl Failures {
+    /// Rests when resources have run out or nothing but failures comes.
+    async fn after(
+        &mut self,
+        worker: &Worker,
+        listener: ListenerId,
+        local: SocketAddr,
+        error: &std::io::Error,
+    ) {
+        /// Single failures mean that a client was gone before we came to it.
+        const IN_A_ROW_TO_REST: u32 = 100;
+
+        self.in_a_row += 1;
+        if !is_exhaustion(error) && self.in_a_row < IN_A_ROW_TO_REST {
+            return;
+        }
+        count_rejected(worker, listener, RejectReason::Resources);
+        let now_ms = worker.clock.tick() / 1000;
+        if self.warned_ms.is_none_or(|at| now_ms >= at + WARN_EVERY_MS) {
+            self.warned_ms = Some(now_ms);
+            tracing::warn!(
+                %local,
+                "accepting rests: {error}; raise the limit of open files or lower `connections`"
+            );
+        }
+        tokio::time::sleep(REST).await;
+    }
+}
+
+/// Waits for a place behind the gate; none comes once the drain has begun.
+async fn enter(worker: &Worker, listener: ListenerId) -> Option<Pass> {
     let mut told = false;
     loop {
         if let Some(pass) = worker.gate.enter() {
-            return pass;
+            return Some(pass);
+        }
+        if worker.drain.is_draining() {
+            return None;
         }
         if !told {
             told = true;

@@ -116,13 +116,16 @@ impl Client {
                 };
                 return Poll::Ready(closed);
             }
-            if self.may_close_for_drain(worker) && self.requests > 0 {
-                return Poll::Ready(HeadRead::Closed);
+            if self.input.len() > plan.head_limits.head_bytes_max {
+                return Poll::Ready(HeadRead::Fault(HeadFault::HeadTooLong));
             }
             match self.poll_more(cx, worker, plan) {
                 Poll::Ready(Ok(0)) => self.read_closed = true,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(HeadRead::Closed),
+                Poll::Pending if self.may_close_for_drain(worker) => {
+                    return Poll::Ready(HeadRead::Closed);
+                }
                 Poll::Pending => return self.poll_waiting(cx, worker, quiet_at_ms),
             }
         }
@@ -181,55 +184,66 @@ impl Client {
     /// Watches the client while it has nothing to send that we wait for: takes what it sends ahead
     /// (pipelining), notes that it closed its sending side, and fails when it is gone.
     pub fn poll_watch(&mut self, cx: &mut Context<'_>, worker: &Worker) -> io::Result<()> {
-        if self.read_closed || !self.input.is_empty() {
+        if self.read_closed {
             return Ok(());
         }
-        match self.stream.poll_read_ready(cx) {
-            Poll::Pending => return Ok(()),
-            Poll::Ready(ready) => ready?,
-        }
-        self.input = worker.bufs.take(SMALL);
-        match poll_read(&mut self.stream, cx, &mut self.input) {
-            Poll::Ready(Ok(0)) => self.read_closed = true,
-            Poll::Ready(Ok(_)) => return Ok(()),
-            Poll::Ready(Err(error)) => {
-                worker.bufs.give(&mut self.input);
-                return Err(error);
+        if self.input.is_unset() {
+            match self.stream.poll_read_ready(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(ready) => ready?,
             }
-            Poll::Pending => {}
+            self.input = worker.bufs.take(SMALL);
         }
-        worker.bufs.give(&mut self.input);
+        // Until the buffer is full; behind that, only writing to the client tells that it is gone.
+        while !self.input.space().is_empty() {
+            match poll_read(&mut self.stream, cx, &mut self.input) {
+                Poll::Ready(Ok(0)) => {
+                    self.read_closed = true;
+                    break;
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => {
+                    worker.bufs.give(&mut self.input);
+                    return Err(error);
+                }
+                Poll::Pending => break,
+            }
+        }
+        if self.input.is_empty() {
+            worker.bufs.give(&mut self.input);
+        }
         Ok(())
     }
 
     /// Closes our sending side and reads on for a moment, so that what we sent last is not lost to
     /// a reset because the client had more to say (RFC 9112, 9.6).
     pub async fn linger(&mut self, worker: &Worker) {
-        /// How long, in milliseconds.
-        const LINGER_MS: u64 = 2_000;
-        /// How much is read and thrown away.
-        const LINGER_BYTES_MAX: usize = 4 << 20;
+        /// How long in all, in milliseconds.
+        const LINGER_MS: u64 = 30_000;
+        /// How long without a byte, in milliseconds.
+        const LINGER_IDLE_MS: u64 = 2_000;
 
         let shut = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
         if shut.is_err() || self.read_closed {
             return;
         }
-        let due = worker.clock.tick() + LINGER_MS * 1000;
-        let mut left = LINGER_BYTES_MAX;
+        let end_ms = (worker.clock.tick() / 1000 + LINGER_MS).min(worker.drain_due_ms());
+        let mut due_ms = worker.clock.now_ms() + LINGER_IDLE_MS;
         worker.bufs.give(&mut self.input);
         std::future::poll_fn(|cx| {
             loop {
-                if left == 0 || worker.clock.now_us() >= due {
+                let now_ms = worker.clock.now_ms();
+                if now_ms >= due_ms.min(end_ms) {
                     return Poll::Ready(());
                 }
                 let mut scratch = worker.bufs.take(MEDIUM);
                 let read = poll_read(&mut self.stream, cx, &mut scratch);
                 worker.bufs.give(&mut scratch);
                 match read {
-                    Poll::Ready(Ok(n)) if n > 0 => left = left.saturating_sub(n),
+                    Poll::Ready(Ok(n)) if n > 0 => due_ms = now_ms + LINGER_IDLE_MS,
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => {
-                        self.deadline.set(due / 1000 + 1);
+                        self.deadline.set(due_ms.min(end_ms));
                         let _ = self.deadline.poll_fired(cx);
                         return Poll::Pending;
                     }

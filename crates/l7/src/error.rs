@@ -69,6 +69,8 @@ pub enum Kind {
     AnswerCut,
     /// The server stalled in the middle of the answer.
     AnswerStalled,
+    /// Nothing went through a tunnel for long.
+    TunnelIdle,
     /// The time limit of draining is over.
     DrainTimeout,
     /// A fault of ours.
@@ -92,6 +94,9 @@ pub struct Row {
     pub phase: Phase,
     /// Whether another server may be asked.
     pub retry: Retry,
+    /// Whether the client's connection may go on after the answer. Not when the bytes of the client
+    /// are in doubt: what follows them could be anything.
+    pub keeps_connection: bool,
 }
 
 impl Row {
@@ -115,7 +120,7 @@ const TIMEOUT: (u16, &str, &str) = (504, "Backend-Timeout", "Backend timeout");
 
 impl Kind {
     /// Every kind once, for the reference and for tests.
-    pub const ALL: [Kind; 26] = [
+    pub const ALL: [Kind; 27] = [
         Kind::BadHead(HeadFault::RequestLine),
         Kind::HeadTimeout,
         Kind::BadBody,
@@ -140,6 +145,7 @@ impl Kind {
         Kind::BadAnswerBody,
         Kind::AnswerCut,
         Kind::AnswerStalled,
+        Kind::TunnelIdle,
         Kind::DrainTimeout,
         Kind::Internal,
     ];
@@ -199,6 +205,7 @@ impl Kind {
             Kind::BadAnswerBody => (BACKEND, Server, Protocol, Body, Never),
             Kind::AnswerCut => (BACKEND, Server, Abort, Body, Never),
             Kind::AnswerStalled => (TIMEOUT, Server, Timeout, Body, Never),
+            Kind::TunnelIdle => (TIMEOUT, Proxy, Timeout, Tunnel, Never),
             Kind::DrainTimeout => (
                 (503, "Draining", "Service is shutting down"),
                 Proxy,
@@ -223,6 +230,7 @@ impl Kind {
             reason,
             phase,
             retry,
+            keeps_connection: side != Client && reason != Drain,
         }
     }
 

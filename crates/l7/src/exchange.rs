@@ -13,6 +13,16 @@ use keel_upstream::Connection;
 
 use crate::relay::Relay;
 
+/// The framing before a head was judged: nothing may follow on the connection.
+pub const NO_FRAMING: RequestFraming = RequestFraming {
+    body: BodyLength::Empty,
+    keep_alive: false,
+    expect_continue: false,
+    upgrade: false,
+    te_trailers: false,
+    nominates: false,
+};
+
 /// Servers that one request may be tried on.
 pub const TRIES_CEILING: usize = 16;
 
@@ -109,14 +119,14 @@ impl Record {
 pub struct Attempt {
     /// The connection.
     pub connection: Connection,
-    /// It had carried requests before this one.
-    pub reused: bool,
     /// Position of the server in its pool.
     pub server: usize,
     /// Counts the request as active on the server.
     pub permit: Permit,
     /// Counts it in the metrics.
     pub in_flight: InFlight,
+    /// Bytes that were sent to the server before its answer's head, counted already.
+    pub sent_bytes: u64,
 }
 
 /// One exchange: a request, its answer, and both directions between them.
@@ -154,14 +164,7 @@ impl Exchange {
         Exchange {
             head: RequestHead::new(),
             head_buf: Buf::default(),
-            framing: RequestFraming {
-                body: BodyLength::Empty,
-                keep_alive: false,
-                expect_continue: false,
-                upgrade: false,
-                te_trailers: false,
-                nominates: false,
-            },
+            framing: NO_FRAMING,
             normal: NormalRequest::new(),
             answer: ResponseHead::new(),
             answer_framing: ResponseFraming {

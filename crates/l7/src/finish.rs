@@ -1,15 +1,19 @@
 //! The last phase, run exactly once for every request: the counters and the access log.
 
-use crate::driver::Walk;
+use crate::walk::Walk;
 
 /// Counts the request and writes its line.
 pub fn finish(walk: &mut Walk<'_>) {
-    let now_us = walk.worker.clock.now_us();
+    let now_us = match walk.waited {
+        true => walk.worker.clock.tick(),
+        false => walk.worker.clock.now_us(),
+    };
     let ex = &mut *walk.ex;
     if ex.record.end_us == 0 {
         ex.record.end_us = now_us;
     }
     ex.record.bytes_received += ex.up.body_bytes;
+    walk.in_flight = None;
     let record = &ex.record;
     let view = walk.view;
     let took = record.end_us.saturating_sub(record.start_us);

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 
-use keel_balance::{Ask, Outcome, SelectFault, hash_key};
+use keel_balance::{Ask, Outcome, SelectFault, Selected, hash_key};
 use keel_http::{HeadStatus, frame_response};
 use keel_net::MEDIUM;
 use keel_observe::{ErrorKind, ServerMetrics};
@@ -16,13 +16,13 @@ use keel_types::PoolId;
 use keel_upstream::{Connection, Pool, start_connect};
 use std::rc::Rc;
 
-use crate::driver::Walk;
 use crate::error::{Kind, Retry};
 use crate::exchange::{Attempt, TRIES_CEILING};
 use crate::heads::{RequestHeadPlan, write_interim, write_request};
 use crate::relay::{Encode, RelayFault, Waiting};
 use crate::snapshot::{HashKey, HostPlan, MIN_RATE_GRACE_MS, PoolPlan, RoutePlan};
 use crate::vars::argument;
+use crate::walk::Walk;
 
 /// Interim answers that one server may send before it must answer.
 const INTERIM_MAX: u32 = 32;
@@ -48,12 +48,6 @@ impl Tried {
     }
 }
 
-/// The attempts that an exchange may still make.
-struct Budget {
-    tries_left: u32,
-    stale_left: u32,
-}
-
 /// Sends the request to servers of the pool until one answers; the answer's head is in the exchange
 /// then.
 pub async fn forward(
@@ -68,15 +62,10 @@ pub async fn forward(
         list: [0; TRIES_CEILING],
         len: 0,
     };
-    let tries_max = plan.pool.tries_max.clamp(1, TRIES_CEILING as u32);
-    let mut budget = Budget {
-        tries_left: tries_max,
-        stale_left: 1,
-    };
     let hash = plan.hash_key.as_ref().map(|key| hash_of(walk, key));
-    let mut last = Kind::NoServer;
-    while budget.tries_left > 0 {
-        budget.tries_left -= 1;
+    let mut fresh_only = false;
+    let mut last = None;
+    for _ in 0..plan.pool.tries_max.clamp(1, TRIES_CEILING as u32) {
         let ask = Ask {
             now_ms: walk.worker.clock.now_ms(),
             random: walk.worker.random(),
@@ -86,69 +75,80 @@ pub async fn forward(
         };
         let selected = match plan.pool.balancer.select(&ask) {
             Ok(selected) => selected,
-            Err(SelectFault::AllTried) => return Err(last),
             Err(fault) => {
                 view.metrics.pool(pool).unavailable();
-                let full = fault == SelectFault::AllFull;
-                let nothing = if full { Kind::AllFull } else { Kind::NoServer };
-                return Err(if last == Kind::NoServer {
-                    nothing
-                } else {
-                    last
-                });
+                return Err(last.unwrap_or(nobody(fault)));
             }
         };
         let server = selected.index;
-        let number = plan.pool.first_server + server;
-        let metrics = view
-            .metrics
-            .server(pool, keel_types::ServerIndex(server as u32));
-        walk.ex.record.server = Some(server);
-        walk.ex.record.server_address = None;
-        let mut permit = Some(selected.permit);
-        loop {
-            let taken = walk
-                .worker
-                .idle
-                .take(number, &plan.pool.keep_alive, ask.now_ms);
-            let reused = taken.is_some();
-            let tried_once = attempt(walk, route, plan, server, taken, metrics).await;
-            let (kind, untouched) = match tried_once {
-                Ok(connection) => {
-                    let Some(permit) = permit.take() else {
-                        return Err(Kind::Internal);
-                    };
-                    let in_flight = metrics.begin();
-                    return Ok(Attempt {
-                        connection,
-                        reused,
-                        server,
-                        permit,
-                        in_flight,
-                    });
-                }
-                Err(failure) => failure,
-            };
-            last = kind;
-            let again = untouched && may_retry(walk, kind);
-            let stale = reused && is_stale(kind);
-            if !stale {
-                settle_failure(walk, plan, server, kind, metrics);
-            }
-            if !again {
-                return Err(kind);
-            }
-            walk.ex.record.retries += 1;
-            metrics.retried();
-            if stale && budget.stale_left > 0 {
-                budget.stale_left -= 1;
-                continue;
-            }
-            break;
+        match try_server(walk, route, plan, selected, &mut fresh_only).await {
+            Ok(attempt) => return Ok(attempt),
+            Err((kind, false)) => return Err(kind),
+            Err((kind, true)) => last = Some(kind),
         }
+        walk.ex.record.retries += 1;
         tried.push(server);
     }
-    Err(last)
+    Err(last.unwrap_or(Kind::NoServer))
+}
+
+fn nobody(fault: SelectFault) -> Kind {
+    match fault {
+        SelectFault::AllFull => Kind::AllFull,
+        _ => Kind::NoServer,
+    }
+}
+
+/// Tries one server: over a kept connection when there is one, and over a new one when that proves
+/// stale. A failure says whether another server may be asked.
+async fn try_server(
+    walk: &mut Walk<'_>,
+    route: &RoutePlan,
+    plan: &PoolPlan,
+    selected: Selected,
+    fresh_only: &mut bool,
+) -> Result<Attempt, (Kind, bool)> {
+    let server = selected.index;
+    let number = plan.pool.first_server + server;
+    let position = keel_types::ServerIndex(server as u32);
+    let metrics = walk.view.metrics.server(plan.pool.id, position);
+    walk.ex.record.server = Some(server);
+    walk.ex.record.server_address = None;
+    loop {
+        let now_ms = walk.worker.clock.now_ms();
+        let keep = &plan.pool.keep_alive;
+        let taken = match *fresh_only {
+            true => None,
+            false => walk.worker.idle.take(number, keep, now_ms),
+        };
+        let reused = taken.is_some();
+        let in_flight = metrics.begin();
+        match attempt(walk, route, plan, server, taken, metrics).await {
+            Ok(connection) => {
+                return Ok(Attempt {
+                    connection,
+                    server,
+                    permit: selected.permit,
+                    in_flight,
+                    sent_bytes: walk.ex.up.written_bytes,
+                });
+            }
+            Err(kind) => {
+                let again = walk.ex.up.is_replayable() && may_retry(walk, kind);
+                if reused && is_stale(kind) && again {
+                    // The server closed it while we were about to use it: nobody's fault.
+                    *fresh_only = true;
+                    metrics.retried();
+                    continue;
+                }
+                settle_failure(walk, plan, server, kind, metrics);
+                if again {
+                    metrics.retried();
+                }
+                return Err((kind, again));
+            }
+        }
+    }
 }
 
 /// A kept connection that the server closed while we were about to use it.
@@ -212,35 +212,28 @@ async fn attempt(
     server: usize,
     taken: Option<Connection>,
     metrics: &Rc<ServerMetrics>,
-) -> Result<Connection, (Kind, bool)> {
+) -> Result<Connection, Kind> {
     let mut connection = match taken {
         Some(connection) => {
             metrics.reused();
             walk.ex.record.connect_us = None;
             connection
         }
-        None => connect(walk, route, &plan.pool, server, metrics)
-            .await
-            .map_err(|k| (k, true))?,
+        None => connect(walk, route, &plan.pool, server, metrics).await?,
     };
     connection.requests += 1;
     walk.ex.record.server_address = Some(connection.address);
-    begin_request(walk, route, plan, server).map_err(|kind| (kind, true))?;
-    let _in_flight = metrics.begin();
+    begin_request(walk, route, plan, server)?;
     let outcome = send(walk, route, plan, &mut connection).await;
     let ex = &mut *walk.ex;
     ex.record.server_bytes_sent += ex.up.written_bytes;
     match outcome {
         Ok(()) => Ok(connection),
         Err(kind) => {
+            metrics.bytes(ex.up.written_bytes, 0);
             walk.worker.bufs.give(&mut ex.answer_buf);
-            let nothing_sent = ex.up.written_bytes == 0;
-            let kind = if kind == Kind::SendFailed && nothing_sent {
-                Kind::SendRefused
-            } else {
-                kind
-            };
-            Err((kind, walk.ex.up.is_untouched()))
+            let refused = kind == Kind::SendFailed && ex.up.written_bytes == 0;
+            Err(if refused { Kind::SendRefused } else { kind })
         }
     }
 }
@@ -268,33 +261,38 @@ async fn connect(
             break;
         };
         walk.ex.record.server_address = Some(address);
-        match connect_to(walk, address, due_ms).await {
+        let mut connected = connect_to(walk, address, due_ms).await;
+        if matches!(connected, Err(Kind::Exhausted)) {
+            // Idle connections hold what is missing here.
+            walk.worker.idle.clear();
+            connected = connect_to(walk, address, due_ms).await;
+        }
+        match connected {
             Ok(connection) => {
                 let took = walk.worker.clock.tick().saturating_sub(start);
                 walk.ex.record.connect_us = Some(took);
                 metrics.connected(took);
                 return Ok(connection);
             }
-            Err(Kind::ConnectTimeout) => return Err(Kind::ConnectTimeout),
+            Err(kind @ (Kind::ConnectTimeout | Kind::DrainTimeout)) => return Err(kind),
             Err(kind) => last = kind,
         }
     }
     Err(last)
 }
 
-async fn connect_to(walk: &Walk<'_>, address: SocketAddr, due_ms: u64) -> Result<Connection, Kind> {
+async fn connect_to(
+    walk: &mut Walk<'_>,
+    address: SocketAddr,
+    due_ms: u64,
+) -> Result<Connection, Kind> {
     let connecting = start_connect(address).map_err(|error| connect_kind(&error))?;
     let mut connecting = pin!(connecting);
     let stream = std::future::poll_fn(|cx| {
         if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
             return Poll::Ready(done.map_err(|error| connect_kind(&error)));
         }
-        if walk.worker.clock.now_ms() >= due_ms {
-            return Poll::Ready(Err(Kind::ConnectTimeout));
-        }
-        walk.client.deadline.set(due_ms);
-        let _ = walk.client.deadline.poll_fired(cx);
-        Poll::Pending
+        walk.poll_overdue(cx, due_ms, Kind::ConnectTimeout).map(Err)
     })
     .await?;
     Ok(Connection {
@@ -331,7 +329,10 @@ fn begin_request(
     };
     let now_ms = walk.worker.clock.now_ms();
     let body_bytes_max = route.body_bytes_max.unwrap_or(walk.listener.body_bytes_max);
-    walk.ex.up.begin(bufs, body, encode, body_bytes_max, now_ms);
+    match walk.ex.up.is_untouched() {
+        true => walk.ex.up.begin(bufs, body, encode, body_bytes_max, now_ms),
+        false => walk.ex.up.begin_again(now_ms),
+    }
     let mut out = std::mem::take(walk.ex.up.head_mut());
     let head = RequestHeadPlan {
         route,
@@ -405,12 +406,7 @@ async fn send(
                     .map_err(|_| Kind::ClientGone)?;
             }
             let (due_ms, kind) = times.due(walk, sent_ms, now_ms);
-            if now_ms >= due_ms {
-                return Poll::Ready(Err(kind));
-            }
-            walk.client.deadline.set(due_ms);
-            let _ = walk.client.deadline.poll_fired(cx);
-            Poll::Pending
+            walk.poll_overdue(cx, due_ms, kind).map(Err)
         })
         .await?;
         if !walk.ex.answer.is_interim() || walk.ex.answer_framing.switching {
@@ -562,8 +558,8 @@ impl Times {
         }
     }
 
-    /// A body must make progress, and after a while keep up a minimum rate.
-    fn body_due(&self, progress_ms: u64, bytes: u64) -> u64 {
+    /// When a body is overdue: it must make progress, and after a while keep up a minimum rate.
+    pub fn body_due(&self, progress_ms: u64, bytes: u64) -> u64 {
         let silent = progress_ms + self.body_ms;
         if self.body_rate_min == 0 {
             return silent;

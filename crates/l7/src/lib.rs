@@ -13,6 +13,8 @@ pub mod exchange;
 mod finish;
 mod forward;
 mod heads;
+mod own;
+mod pass;
 pub mod relay;
 mod reply;
 mod run;
@@ -20,6 +22,7 @@ pub mod session;
 mod snapshot;
 mod tunnel;
 mod vars;
+mod walk;
 mod worker;
 
 pub use run::run_worker;

@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Data up to this size is copied behind a head rather than written as a part of its own.
 const COPY_MAX: usize = 2048;
-/// A transfer must have filled this many reads in a row before the next size is tried.
-const FULL_READS_TO_GROW: u8 = 2;
+/// So many full reads must have gone through without a stall before the next size is tried: whoever
+/// reads slowly is found out while little is held for him.
+const FULL_READS_TO_GROW: u64 = 4;
 
 /// Framing of the bytes that come in.
 #[derive(Debug)]
@@ -86,10 +87,19 @@ pub struct Relay {
     suffix_at: usize,
     /// The source has given all of the body.
     source_ended: bool,
+    /// Bytes of the body, or of its framing, have left the input.
+    taken: bool,
+    /// Where the body begins in `prefix`, when all of it is there and stays there.
+    whole_at: Option<usize>,
+    /// The body as it was framed for an earlier attempt.
+    replay: Vec<u8>,
+    /// A decoder for the next chunked body.
+    spare: Option<Box<ChunkedDecoder>>,
     waiting: Waiting,
     /// Size of the next read.
     read_size: usize,
-    full_reads: u8,
+    /// Bytes that full reads brought since the last stall.
+    smooth_bytes: u64,
     /// Largest body that is let through.
     body_bytes_max: u64,
     /// Bytes of body passed on so far (without framing).
@@ -113,9 +123,13 @@ impl Default for Relay {
             suffix: Vec::new(),
             suffix_at: 0,
             source_ended: true,
+            taken: false,
+            whole_at: None,
+            replay: Vec::new(),
+            spare: None,
             waiting: Waiting::Nothing,
             read_size: MEDIUM,
-            full_reads: 0,
+            smooth_bytes: 0,
             body_bytes_max: u64::MAX,
             body_bytes: 0,
             written_bytes: 0,
@@ -139,7 +153,7 @@ impl Relay {
         self.decode = match length {
             BodyLength::Empty => Decode::Fixed(0),
             BodyLength::Fixed(bytes) => Decode::Fixed(bytes),
-            BodyLength::Chunked => Decode::Chunked(Box::default()),
+            BodyLength::Chunked => Decode::Chunked(self.spare.take().unwrap_or_default()),
             BodyLength::UntilClose => Decode::UntilClose,
         };
         self.encode = encode;
@@ -150,8 +164,21 @@ impl Relay {
         self.source_ended = matches!(self.decode, Decode::Fixed(0));
         self.waiting = Waiting::Sink;
         self.body_bytes_max = body_bytes_max;
-        self.body_bytes = 0;
+        self.progress_ms = now_ms;
+    }
+
+    /// Begins the same message again, for another sink. Only after [`Relay::is_replayable`].
+    pub fn begin_again(&mut self, now_ms: u64) {
+        debug_assert!(self.is_replayable(), "the body is gone");
+        if let Some(at) = self.whole_at.take() {
+            self.replay.clear();
+            self.replay
+                .extend_from_slice(self.prefix.get(at..).unwrap_or(&[]));
+        }
+        self.prefix.clear();
+        self.prefix_at = 0;
         self.written_bytes = 0;
+        self.waiting = Waiting::Sink;
         self.progress_ms = now_ms;
     }
 
@@ -165,13 +192,22 @@ impl Relay {
     pub fn release(&mut self, bufs: &BufPool) {
         bufs.give_string(std::mem::take(&mut self.prefix));
         bufs.give_string(std::mem::take(&mut self.suffix));
-        self.decode = Decode::Fixed(0);
+        bufs.give_string(std::mem::take(&mut self.replay));
+        let decode = std::mem::replace(&mut self.decode, Decode::Fixed(0));
+        if let Decode::Chunked(mut decoder) = decode {
+            decoder.reset();
+            self.spare = Some(decoder);
+        }
         self.prefix_at = 0;
         self.suffix_at = 0;
         (self.data_len, self.data_at, self.raw_len) = (0, 0, 0);
         self.source_ended = true;
+        self.taken = false;
+        self.whole_at = None;
         self.waiting = Waiting::Nothing;
-        self.full_reads = 0;
+        self.smooth_bytes = 0;
+        self.body_bytes = 0;
+        self.written_bytes = 0;
     }
 
     /// Starts the size of reads at `read_size` bytes, as the connection's last transfer ended.
@@ -199,10 +235,25 @@ impl Relay {
         self.source_ended
     }
 
-    /// Whether no byte of the body has been taken from the source yet, so that the message could be
-    /// sent again to somebody else.
+    /// Whether no byte of the body, nor of its framing, has left the input yet.
     pub fn is_untouched(&self) -> bool {
-        self.body_bytes == 0 && self.raw_len == 0
+        !self.taken
+    }
+
+    /// Whether the message could be sent again to somebody else: its body is untouched, or small
+    /// and still here as a whole.
+    pub fn is_replayable(&self) -> bool {
+        !self.taken || self.whole_at.is_some()
+    }
+
+    /// Gives up what was not written. When the source has given the whole body, takes the rest of it
+    /// out of `input`, so that the next message is at its front, and says so.
+    pub fn abandon(&mut self, input: &mut Buf) -> bool {
+        if self.source_ended {
+            input.consume(self.raw_len);
+        }
+        (self.data_len, self.data_at, self.raw_len) = (0, 0, 0);
+        self.source_ended
     }
 
     fn is_flushed(&self) -> bool {
@@ -214,8 +265,16 @@ impl Relay {
     /// Takes what is already in `input` along with the head, so that a head and a small body go out
     /// in one write. Call it once, after the head was written into [`Relay::head_mut`].
     pub fn preload(&mut self, input: &mut Buf) -> Result<(), RelayFault> {
-        if !self.source_ended && !input.is_empty() {
+        if !self.replay.is_empty() {
+            self.whole_at = Some(self.prefix.len());
+            self.prefix.append(&mut self.replay);
+        } else if !self.source_ended && !input.is_empty() {
+            let head = self.prefix.len();
             self.decode_into_parts(input)?;
+            if self.source_ended && self.data_len == 0 && self.raw_len == 0 {
+                self.whole_at = Some(head);
+                self.prefix.append(&mut self.suffix);
+            }
         }
         Ok(())
     }
@@ -295,8 +354,10 @@ impl Relay {
         }
         input.consume(self.raw_len);
         (self.data_len, self.data_at, self.raw_len) = (0, 0, 0);
-        self.prefix.clear();
-        self.prefix_at = 0;
+        if self.whole_at.is_none() {
+            self.prefix.clear();
+            self.prefix_at = 0;
+        }
         self.suffix.clear();
         self.suffix_at = 0;
         Poll::Ready(Ok(()))
@@ -310,12 +371,18 @@ impl Relay {
         self.suffix_at += written - of_prefix - of_data;
     }
 
-    /// The sink takes no more for now: hold as little memory as the rest allows, read less next time.
+    /// The sink takes no more for now. A bulk transfer stalls all the time and goes on; any other
+    /// reads less from now on.
     fn stalled(&mut self, bufs: &BufPool, input: &mut Buf) {
-        self.full_reads = 0;
-        if self.read_size > MEDIUM {
-            return;
+        self.smooth_bytes = 0;
+        if self.read_size <= MEDIUM {
+            self.shrink_stalled(bufs, input);
         }
+    }
+
+    /// The sink has taken nothing for a while: holds as little memory as what is left allows.
+    pub fn shrink_stalled(&mut self, bufs: &BufPool, input: &mut Buf) {
+        self.smooth_bytes = 0;
         self.read_size = SMALL;
         if self.data_at > 0 && self.raw_len == input.len() {
             // What was written need not be kept until the rest is.
@@ -372,16 +439,15 @@ impl Relay {
     /// Reads that fill their buffer are a sign of bulk.
     fn judge_read(&mut self, input: &mut Buf) {
         if !input.space().is_empty() {
-            self.full_reads = 0;
             return;
         }
-        self.full_reads += 1;
+        self.smooth_bytes += self.read_size as u64;
         let more_to_come = match self.decode {
             Decode::Fixed(left) => left > self.read_size as u64,
             _ => true,
         };
-        if more_to_come && self.full_reads >= FULL_READS_TO_GROW {
-            self.full_reads = 0;
+        if more_to_come && self.smooth_bytes >= FULL_READS_TO_GROW * self.read_size as u64 {
+            self.smooth_bytes = 0;
             self.read_size = (self.read_size * 4).min(LARGE);
         }
     }
@@ -392,6 +458,7 @@ impl Relay {
             self.data_len == 0 && self.raw_len == 0,
             "decoding over unwritten data"
         );
+        self.taken = true;
         match &mut self.decode {
             Decode::Fixed(left) => {
                 let n = usize::try_from(*left)

@@ -89,7 +89,7 @@ async fn run_hot(worker: &Worker, client: &mut Client) -> Hot {
         let Some(plan) = view.snapshot.listeners.get(listener) else {
             return Hot::Over(Next::Close);
         };
-        let quiet_at_ms = worker.clock.now_ms() + HOT_IDLE_MS;
+        let quiet_at_ms = worker.clock.now_ms() + HOT_IDLE_MS.min(plan.idle_timeout_ms);
         let read =
             poll_fn(|cx| client.poll_head(cx, worker, plan, &mut ex.head, quiet_at_ms)).await;
         let refused = match read {
@@ -127,11 +127,12 @@ async fn wait_cold(worker: &Worker, client: &mut Client) -> bool {
     };
     worker.bufs.shrink(&mut client.input);
     poll_fn(|cx| {
-        if client.may_close_for_drain(worker) {
-            return Poll::Ready(false);
-        }
+        // Bytes that are here already are served, drain or not.
         if client.stream.poll_read_ready(cx).is_ready() {
             return Poll::Ready(true);
+        }
+        if client.may_close_for_drain(worker) {
+            return Poll::Ready(false);
         }
         if worker.clock.now_ms() >= due_ms {
             // A head that was begun is answered by the hot part, silence is not.

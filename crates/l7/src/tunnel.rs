@@ -5,15 +5,18 @@ use std::task::Poll;
 
 use keel_http::BodyLength;
 use keel_net::Buf;
-use keel_types::{Phase, Reason, Side, Termination};
+use keel_types::{Phase, PoolId, Reason, Side, Termination};
 use tokio::io::AsyncWrite;
 
-use crate::driver::{Next, Walk};
+use crate::driver::Next;
 use crate::error::Kind;
 use crate::exchange::{Attempt, Exchange};
 use crate::heads::{AnswerBody, AnswerHeadPlan, write_answer};
+use crate::pass::settle;
 use crate::relay::{Encode, RelayFault};
 use crate::snapshot::RoutePlan;
+use crate::vars::with_date;
+use crate::walk::Walk;
 
 /// A tunnel without a byte either way ends after this long, unless the route says otherwise.
 pub const TUNNEL_TIMEOUT_MS: u64 = 3_600_000;
@@ -27,9 +30,11 @@ const HALF_CLOSED_TIMEOUT_MS: u64 = 30_000;
 pub async fn tunnel(
     walk: &mut Walk<'_>,
     route: &RoutePlan,
+    pool: PoolId,
     mut attempt: Attempt,
 ) -> Result<Next, Kind> {
     begin(walk, route);
+    walk.answer_begun = true;
     let idle_ms = route.timeouts.tunnel_ms.unwrap_or(TUNNEL_TIMEOUT_MS);
     let (mut up_over, mut down_over) = (false, false);
     let mut ended = Termination::DONE;
@@ -84,26 +89,13 @@ pub async fn tunnel(
             idle_ms
         };
         let due_ms = up.progress_ms.max(down.progress_ms) + limit_ms;
-        if now_ms >= due_ms {
-            ended = Termination {
-                side: Side::Proxy,
-                reason: Reason::Timeout,
-                phase: Phase::Tunnel,
-            };
-            return Poll::Ready(());
-        }
-        client.deadline.set(due_ms);
-        let _ = client.deadline.poll_fired(cx);
-        Poll::Pending
+        walk.poll_overdue(cx, due_ms, Kind::TunnelIdle).map(|kind| {
+            ended = kind.row().termination();
+        })
     })
     .await;
-    let record = &mut walk.ex.record;
-    record.termination = ended;
-    record.bytes_sent += walk.ex.down.written_bytes;
-    record.body_bytes_sent = walk.ex.down.body_bytes;
-    record.bytes_received += walk.ex.up.body_bytes;
-    record.server_bytes_received += walk.ex.down.body_bytes;
-    record.server_bytes_sent += walk.ex.up.written_bytes;
+    walk.ex.record.termination = ended;
+    settle(walk, pool, &attempt);
     Ok(Next::Close)
 }
 
@@ -115,19 +107,21 @@ fn begin(walk: &mut Walk<'_>, route: &RoutePlan) {
         .down
         .begin(bufs, BodyLength::UntilClose, Encode::Raw, u64::MAX, now_ms);
     let mut out = std::mem::take(walk.ex.down.head_mut());
-    let plan = AnswerHeadPlan {
-        listener: walk.listener,
-        route,
-        body: AnswerBody::None,
-        keep_alive: true,
-        date: b"",
-        shown: None,
-    };
-    write_answer(&mut out, walk.ex, &plan, &walk.vars());
+    let now_us = walk.worker.clock.now_us();
+    with_date(walk.worker.clock.unix_us(now_us) / 1_000_000, |date| {
+        let plan = AnswerHeadPlan {
+            listener: walk.listener,
+            route,
+            body: AnswerBody::None,
+            keep_alive: true,
+            date,
+            shown: None,
+        };
+        write_answer(&mut out, walk.ex, &plan, &walk.vars());
+    });
     *walk.ex.down.head_mut() = out;
     walk.ex.record.status = walk.ex.answer.status;
     let ex = &mut *walk.ex;
-    ex.record.server_bytes_received += ex.answer.len as u64;
     ex.answer_buf.consume(ex.answer.len);
     ex.up
         .begin(bufs, BodyLength::UntilClose, Encode::Raw, u64::MAX, now_ms);

@@ -1,5 +1,6 @@
 //! The values of `$variables` for one exchange: for headers, redirects and the access log.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -256,6 +257,15 @@ fn write_seconds(out: &mut Vec<u8>, us: u64) {
     write_number(out, us / 1_000_000);
     out.push(b'.');
     write_padded(out, us / 1000 % 1000);
+}
+
+thread_local! {
+    static DATE: RefCell<DateText> = RefCell::default();
+}
+
+/// Calls `f` with the date of `second` since the Unix epoch, as `Date` writes it.
+pub fn with_date<T>(second: u64, f: impl FnOnce(&[u8]) -> T) -> T {
+    DATE.with_borrow_mut(|date| f(date.at(second)))
 }
 
 /// A date as `Date` writes it (RFC 9110, 5.6.7), made once a second.

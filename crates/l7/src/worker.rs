@@ -117,6 +117,7 @@ pub struct Worker {
     connections: Cell<u64>,
     open: Cell<usize>,
     cooled: Cell<usize>,
+    drain_due_ms: Cell<u64>,
 }
 
 /// Connections that must have gone cold before free memory is given back to the system.
@@ -145,6 +146,7 @@ impl Worker {
             connections: Cell::new(0),
             open: Cell::new(0),
             cooled: Cell::new(0),
+            drain_due_ms: Cell::new(u64::MAX),
         }
     }
 
@@ -183,6 +185,17 @@ impl Worker {
     /// Connections of this worker that are open.
     pub fn open_connections(&self) -> usize {
         self.open.get()
+    }
+
+    /// When requests that still run are ended because of a drain, in milliseconds of the clock.
+    #[inline]
+    pub fn drain_due_ms(&self) -> u64 {
+        self.drain_due_ms.get()
+    }
+
+    /// Ends requests that still run at `at_ms`.
+    pub fn set_drain_due(&self, at_ms: u64) {
+        self.drain_due_ms.set(at_ms);
     }
 
     /// A connection gave back what it held while it was busy.

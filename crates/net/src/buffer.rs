@@ -4,7 +4,7 @@
 //! buffer given back is the next one lent, so it is warm in the cache. Buffers are made zeroed once
 //! and reused as they are; nobody reads past what was filled.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// Smallest size: what is left of a head that arrives in drips.
 pub const TINY: usize = 1 << 10;
@@ -16,6 +16,8 @@ pub const MEDIUM: usize = 16 << 10;
 pub const LARGE: usize = 256 << 10;
 
 const CLASSES: [usize; 5] = [TINY, SMALL, MEDIUM, 64 << 10, LARGE];
+/// How many buffers of the largest class a worker lends at a time; beyond it, the next smaller ones.
+pub const LARGE_LENT_MAX: usize = 128;
 /// How many bytes of free buffers of each class a worker keeps: a burst's worth, not a peak's.
 const KEPT_BYTES_PER_CLASS: usize = 2 << 20;
 
@@ -117,6 +119,7 @@ impl Buf {
 #[derive(Debug, Default)]
 pub struct BufPool {
     free: RefCell<[Vec<Box<[u8]>>; CLASSES.len()]>,
+    large_lent: Cell<usize>,
     strings: RefCell<Vec<Vec<u8>>>,
 }
 
@@ -130,6 +133,18 @@ impl BufPool {
     #[inline]
     pub fn take(&self, size: usize) -> Buf {
         let class = class_of(size);
+        let largest = class == CLASSES.len() - 1;
+        if largest && self.large_lent.get() >= LARGE_LENT_MAX {
+            return self.lend(class - 1);
+        }
+        self.lend(class)
+    }
+
+    #[inline]
+    fn lend(&self, class: usize) -> Buf {
+        if class == CLASSES.len() - 1 {
+            self.large_lent.set(self.large_lent.get() + 1);
+        }
         let kept = self.free.borrow_mut().get_mut(class).and_then(Vec::pop);
         let data = kept.unwrap_or_else(|| {
             let bytes = CLASSES.get(class).copied().unwrap_or(LARGE);
@@ -149,6 +164,9 @@ impl BufPool {
         if data.is_empty() {
             return;
         }
+        if data.len() == LARGE {
+            self.large_lent.set(self.large_lent.get().saturating_sub(1));
+        }
         if let Some(list) = self.free.borrow_mut().get_mut(class_of(data.len()))
             && (list.len() + 1) * data.len() <= KEPT_BYTES_PER_CLASS
         {
@@ -158,7 +176,7 @@ impl BufPool {
 
     /// Makes `buf` a buffer of at least `size` bytes with the same content.
     pub fn resize(&self, buf: &mut Buf, size: usize) {
-        let mut larger = self.take(size.max(buf.len()));
+        let mut larger = self.lend(class_of(size.max(buf.len())));
         larger.append(buf.filled());
         self.give(buf);
         *buf = larger;

@@ -11,23 +11,21 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 #[derive(Debug)]
 pub struct Clock {
     base: Instant,
-    base_unix_us: u64,
+    base_unix_us: Cell<u64>,
     now_us: Cell<u64>,
 }
 
 impl Clock {
     /// A clock that counts from now. All workers should share one `base` so that times compare.
     pub fn new(base: Instant) -> Clock {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let elapsed = base.elapsed();
-        let base_unix_us = unix.saturating_sub(elapsed).as_micros() as u64;
-        Clock {
+        let clock = Clock {
             base,
-            base_unix_us,
-            now_us: Cell::new(elapsed.as_micros() as u64),
-        }
+            base_unix_us: Cell::new(0),
+            now_us: Cell::new(0),
+        };
+        clock.tick();
+        clock.follow_wall();
+        clock
     }
 
     /// Reads the clock, keeps the value and gives it in microseconds since the base.
@@ -54,12 +52,16 @@ impl Clock {
     /// system's time are followed by [`Clock::follow_wall`].
     #[inline]
     pub fn unix_us(&self, at_us: u64) -> u64 {
-        self.base_unix_us + at_us
+        self.base_unix_us.get() + at_us
     }
 
     /// Takes the system's time anew, so that a step of it does not stay out of the logs.
-    pub fn follow_wall(&mut self) {
-        *self = Clock::new(self.base);
+    pub fn follow_wall(&self) {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.base_unix_us
+            .set(unix.saturating_sub(self.base.elapsed()).as_micros() as u64);
     }
 }
 

@@ -1,0 +1,159 @@
+//! Answers of our own, and what becomes of the client's connection after them.
+
+use keel_http::{BodyLength, Version};
+use keel_types::{Reason, Side, Termination};
+
+use crate::driver::Next;
+use crate::error::Kind;
+use crate::reply::{Reply, ReplyFacts, error_body, fixed, render_location, write_reply};
+use crate::snapshot::{RoutePlan, Target};
+use crate::vars::with_date;
+use crate::walk::Walk;
+
+/// A redirect, a fixed answer, a page of our own.
+pub(crate) async fn answer_ourselves(
+    walk: &mut Walk<'_>,
+    route: &RoutePlan,
+    target: &Target,
+) -> Result<Next, Kind> {
+    walk.ex.record.termination = Termination {
+        side: Side::Proxy,
+        reason: Reason::Answered,
+        phase: keel_types::Phase::Route,
+    };
+    match target {
+        Target::Redirect { status, location } => {
+            let mut to = walk.worker.bufs.take_string();
+            render_location(location, &walk.vars(), &mut to);
+            let reply = Reply {
+                status: *status,
+                content_type: "",
+                headers: &[],
+                error: "",
+                location: &to,
+                body: b"",
+            };
+            let sent = send_reply(walk, Some(route), &reply, true).await;
+            walk.worker.bufs.give_string(to);
+            sent
+        }
+        Target::Respond(answer) => send_reply(walk, Some(route), &fixed(answer), true).await,
+        Target::Produce(page) => {
+            let answer = page.produce();
+            send_reply(walk, Some(route), &fixed(&answer), true).await
+        }
+        Target::Pool(_) | Target::Split { .. } | Target::NoRoute => Err(Kind::Internal),
+    }
+}
+
+/// Whether the request's body is out of the connection's input, so that the next request is at its
+/// front. A small one that is all here is thrown away for that.
+fn body_is_out_of_the_way(walk: &mut Walk<'_>) -> bool {
+    let Walk { ex, client, .. } = walk;
+    match ex.framing.body {
+        BodyLength::Empty | BodyLength::Fixed(0) => true,
+        BodyLength::Fixed(bytes) if ex.up.is_untouched() => {
+            let all_here = bytes <= client.input.len() as u64;
+            if all_here {
+                client.input.consume(bytes as usize);
+            }
+            all_here
+        }
+        _ if ex.up.is_untouched() => false,
+        _ => ex.up.abandon(&mut client.input),
+    }
+}
+
+/// What the client and we have to say about keeping the connection, whatever the answer.
+pub(crate) fn keeps_alive(walk: &Walk<'_>) -> bool {
+    walk.ex.framing.keep_alive
+        && !walk.client.read_closed
+        && !walk.worker.drain.is_draining()
+        && walk.client.requests < walk.listener.requests_max
+}
+
+/// Sends an answer of our own.
+async fn send_reply(
+    walk: &mut Walk<'_>,
+    route: Option<&RoutePlan>,
+    reply: &Reply<'_>,
+    may_keep: bool,
+) -> Result<Next, Kind> {
+    let keep_alive = may_keep && keeps_alive(walk) && body_is_out_of_the_way(walk);
+    let mut out = walk.worker.bufs.take_string();
+    let second = walk.worker.clock.unix_us(walk.worker.clock.now_us()) / 1_000_000;
+    let body = with_date(second, |date| {
+        let facts = ReplyFacts {
+            listener: walk.listener,
+            keep_alive,
+            date,
+        };
+        write_reply(&mut out, walk.ex, route, reply, facts, &walk.vars())
+    });
+    walk.ex.record.status = reply.status;
+    walk.answer_begun = true;
+    let sent = walk.write_all(&out, walk.listener.send_timeout_ms).await;
+    if sent.is_ok() {
+        walk.ex.record.bytes_sent += out.len() as u64;
+        walk.ex.record.body_bytes_sent += body as u64;
+    }
+    walk.worker.bufs.give_string(out);
+    sent?;
+    Ok(if keep_alive {
+        Next::KeepAlive
+    } else {
+        Next::Linger
+    })
+}
+
+/// Answers a failure when nothing of an answer has gone out, and says what becomes of the
+/// connection.
+pub(crate) async fn fail(walk: &mut Walk<'_>, kind: Kind) -> Next {
+    let row = kind.row();
+    walk.ex.record.termination = row.termination();
+    if walk.answer_begun {
+        let until_close = walk.ex.head.version == Version::Http10;
+        return if until_close {
+            Next::Reset
+        } else {
+            Next::Close
+        };
+    }
+    if matches!(
+        kind,
+        Kind::ClientGone | Kind::ClientAborted | Kind::ClientStalled
+    ) {
+        walk.ex.record.status = row.status;
+        return Next::Close;
+    }
+    let view = walk.view;
+    let route = view.snapshot.routes.get(walk.ex.record.route.0 as usize);
+    let (content_type, body) = error_body(walk.ex, route, &row);
+    let reply = Reply {
+        status: row.status,
+        content_type: &content_type,
+        headers: if row.status == 405 {
+            allow_header()
+        } else {
+            &[]
+        },
+        error: row.name,
+        location: b"",
+        body: &body,
+    };
+    match send_reply(walk, route, &reply, row.keeps_connection).await {
+        Ok(next) => next,
+        Err(_) => Next::Close,
+    }
+}
+
+/// RFC 9110, 15.5.6: a 405 says what would be allowed.
+fn allow_header() -> &'static [(String, String)] {
+    static ALLOW: std::sync::OnceLock<[(String, String); 1]> = std::sync::OnceLock::new();
+    ALLOW.get_or_init(|| {
+        [(
+            "Allow".to_owned(),
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned(),
+        )]
+    })
+}

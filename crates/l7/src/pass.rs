@@ -1,0 +1,305 @@
+//! Response edits and body: the server's answer goes to the client.
+
+use std::task::{Context, Poll};
+
+use keel_balance::Outcome;
+use keel_http::{BodyLength, Method, Version};
+use keel_types::{PoolId, ServerIndex};
+
+use crate::driver::Next;
+use crate::error::Kind;
+use crate::exchange::{Attempt, Exchange};
+use crate::forward::{Times, error_kind, forward};
+use crate::heads::{AnswerBody, AnswerHeadPlan, ShownBackend, write_answer};
+use crate::own::keeps_alive;
+use crate::relay::{RelayFault, Waiting};
+use crate::snapshot::RoutePlan;
+use crate::tunnel::tunnel;
+use crate::vars::with_date;
+use crate::walk::Walk;
+
+/// A client that takes nothing for so long costs as little memory as can be, in milliseconds.
+const STALL_MS: u64 = 200;
+
+/// Sends the request to a pool and the answer to the client.
+pub(crate) async fn pass_to(
+    walk: &mut Walk<'_>,
+    route: &RoutePlan,
+    pool: PoolId,
+) -> Result<Next, Kind> {
+    let mut attempt = forward(walk, route, pool).await?;
+    answered(walk, pool, &attempt);
+    if walk.ex.answer_framing.switching {
+        return tunnel(walk, route, pool, attempt).await;
+    }
+    let keep_alive = begin_answer(walk, route, pool, attempt.server)?;
+    walk.answer_begun = true;
+    let outcome = pass_answer(walk, route, pool, &mut attempt).await;
+    settle(walk, pool, &attempt);
+    if let Err(kind) = outcome {
+        if kind.blames_server() {
+            let view = walk.view;
+            let server = ServerIndex(attempt.server as u32);
+            view.metrics.server(pool, server).broken(error_kind(kind));
+        }
+        return Err(kind);
+    }
+    let up_done = walk.ex.up.is_done();
+    if up_done {
+        keep_server(walk, pool, attempt);
+    }
+    let keep_alive = keep_alive && up_done && keeps_alive(walk);
+    let client_closes = !walk.ex.framing.keep_alive && up_done && walk.client.input.is_empty();
+    Ok(match (keep_alive, client_closes) {
+        (true, _) => Next::KeepAlive,
+        (false, true) => Next::Close,
+        // Closing while the client may still be sending would reset what it has not read yet.
+        (false, false) => Next::Linger,
+    })
+}
+
+/// The head of the answer is there: counts it for the server.
+fn answered(walk: &mut Walk<'_>, pool: PoolId, attempt: &Attempt) {
+    let now_us = walk.worker.clock.tick();
+    walk.waited = false;
+    let ex = &mut *walk.ex;
+    ex.record.answered_us = now_us;
+    ex.record.server_status = ex.answer.status;
+    let took = now_us.saturating_sub(ex.record.sent_us);
+    let view = walk.view;
+    let metrics = view
+        .metrics
+        .server(pool, ServerIndex(attempt.server as u32));
+    metrics.answered(ex.answer.status, took);
+    if let Some(plan) = view.pool(pool) {
+        attempt.permit.state().record_response(took, now_us / 1000);
+        let _ = plan
+            .pool
+            .balancer
+            .report(attempt.server, Outcome::Success, now_us / 1000);
+    }
+    let wants_copy = view.copies_answers(ex.record.route);
+    if wants_copy && let Some(head) = ex.answer_buf.filled().get(..ex.answer.len) {
+        ex.answer_copy.clear();
+        ex.answer_copy.extend_from_slice(head);
+    }
+}
+
+/// Writes the head of the answer into the downward relay, with what has come of the body. Gives
+/// whether the client was told that its connection stays open.
+fn begin_answer(
+    walk: &mut Walk<'_>,
+    route: &RoutePlan,
+    pool: PoolId,
+    server: usize,
+) -> Result<bool, Kind> {
+    let body = answer_body(walk.ex);
+    // A request whose body is still coming may never end; its connection is not promised to anybody.
+    let keep_alive = keeps_alive(walk) && walk.ex.up.is_done() && body != AnswerBody::UntilClose;
+    let now_us = walk.worker.clock.now_us();
+    let view = walk.view;
+    let length = walk.ex.answer_framing.body;
+    walk.ex.down.begin(
+        &walk.worker.bufs,
+        length,
+        body.encode(),
+        u64::MAX,
+        now_us / 1000,
+    );
+    walk.ex.down.set_read_size(walk.client.read_size);
+    let shown = route.show_backend.then(|| ShownBackend {
+        server: view
+            .pool(pool)
+            .and_then(|plan| plan.pool.servers.get(server))
+            .map_or("", |server| &server.name),
+        response_ms: now_us.saturating_sub(walk.ex.record.sent_us) / 1000,
+        total_ms: now_us.saturating_sub(walk.ex.record.start_us) / 1000,
+    });
+    let mut out = std::mem::take(walk.ex.down.head_mut());
+    with_date(walk.worker.clock.unix_us(now_us) / 1_000_000, |date| {
+        let plan = AnswerHeadPlan {
+            listener: walk.listener,
+            route,
+            body,
+            keep_alive,
+            date,
+            shown,
+        };
+        write_answer(&mut out, walk.ex, &plan, &walk.vars());
+    });
+    *walk.ex.down.head_mut() = out;
+    walk.ex.record.status = walk.ex.answer.status;
+    let ex = &mut *walk.ex;
+    ex.record.server_bytes_received += ex.answer.len as u64;
+    ex.answer_buf.consume(ex.answer.len);
+    ex.down.preload(&mut ex.answer_buf).map_err(down_fault)?;
+    Ok(keep_alive)
+}
+
+/// How the client gets the body of the answer.
+fn answer_body(ex: &Exchange) -> AnswerBody {
+    let status = ex.answer.status;
+    if status == 204 {
+        return AnswerBody::None;
+    }
+    if ex.head.method == Method::Head || status == 304 {
+        return AnswerBody::Declared(ex.answer_framing.declared_length);
+    }
+    match ex.answer_framing.body {
+        BodyLength::Empty => AnswerBody::Fixed(0),
+        BodyLength::Fixed(bytes) => AnswerBody::Fixed(bytes),
+        // Chunks let the client see an answer that was cut off (RFC 9112, 8).
+        BodyLength::Chunked | BodyLength::UntilClose if ex.head.version == Version::Http11 => {
+            AnswerBody::Chunked
+        }
+        BodyLength::Chunked | BodyLength::UntilClose => AnswerBody::UntilClose,
+    }
+}
+
+fn down_fault(fault: RelayFault) -> Kind {
+    match fault {
+        RelayFault::Source(_) | RelayFault::Cut => Kind::AnswerCut,
+        RelayFault::Framing(_) | RelayFault::TooLarge => Kind::BadAnswerBody,
+        RelayFault::Sink(_) => Kind::ClientAborted,
+    }
+}
+
+/// Passes the answer on, and what is left of the request's body, until the answer is whole.
+async fn pass_answer(
+    walk: &mut Walk<'_>,
+    route: &RoutePlan,
+    pool: PoolId,
+    attempt: &mut Attempt,
+) -> Result<(), Kind> {
+    let Some(plan) = walk.view.pool(pool) else {
+        return Err(Kind::Internal);
+    };
+    let times = Times::of(walk, route, &plan.pool);
+    let mut up_over = walk.ex.up.is_done();
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(done) = poll_both(walk, cx, attempt, &mut up_over) {
+            return Poll::Ready(done);
+        }
+        if up_over {
+            walk.client
+                .poll_watch(cx, walk.worker)
+                .map_err(|_| Kind::ClientAborted)?;
+        }
+        let now_ms = walk.worker.clock.now_ms();
+        let (mut due_ms, kind) = due(walk, &times, up_over);
+        if now_ms < due_ms {
+            due_ms = due_ms.min(spare_memory(walk, now_ms));
+        }
+        walk.poll_overdue(cx, due_ms, kind).map(Err)
+    })
+    .await
+}
+
+/// Moves bytes both ways; ready when the answer is whole or broken.
+fn poll_both(
+    walk: &mut Walk<'_>,
+    cx: &mut Context<'_>,
+    attempt: &mut Attempt,
+    up_over: &mut bool,
+) -> Poll<Result<(), Kind>> {
+    let now_ms = walk.worker.clock.now_ms();
+    let Walk {
+        ex, client, worker, ..
+    } = walk;
+    let server = &mut attempt.connection.stream;
+    let Exchange {
+        up,
+        down,
+        answer_buf,
+        ..
+    } = &mut **ex;
+    if !*up_over {
+        let (stream, input) = (&mut client.stream, &mut client.input);
+        // A request that cannot be sent to its end does not spoil the answer.
+        *up_over = up
+            .poll(cx, &worker.bufs, stream, input, server, now_ms)
+            .is_ready();
+    }
+    let stream = &mut client.stream;
+    down.poll(cx, &worker.bufs, server, answer_buf, stream, now_ms)
+        .map_err(down_fault)
+}
+
+/// When what we wait for is overdue, and what that means then. While a request's body is still on
+/// its way, the server may be waiting for that and not we for the server.
+fn due(walk: &Walk<'_>, times: &Times, up_over: bool) -> (u64, Kind) {
+    let (up, down) = (&walk.ex.up, &walk.ex.down);
+    let progress_ms = if up_over {
+        down.progress_ms
+    } else {
+        down.progress_ms.max(up.progress_ms)
+    };
+    let answer = match down.waiting() {
+        Waiting::Sink => (down.progress_ms + times.client_send_ms, Kind::ClientStalled),
+        _ => (progress_ms + times.read_ms, Kind::AnswerStalled),
+    };
+    let request = match up.waiting() {
+        Waiting::Source if !up_over => (
+            times.body_due(up.progress_ms, up.body_bytes),
+            Kind::BodyTimeout,
+        ),
+        _ => answer,
+    };
+    if request.0 < answer.0 {
+        request
+    } else {
+        answer
+    }
+}
+
+/// Somebody is slow: holds no more than the log and the rest of the body need. Gives when to look
+/// again.
+fn spare_memory(walk: &mut Walk<'_>, now_ms: u64) -> u64 {
+    let bufs = &walk.worker.bufs;
+    let ex = &mut *walk.ex;
+    bufs.shrink(&mut ex.head_buf);
+    if ex.down.waiting() != Waiting::Sink {
+        return u64::MAX;
+    }
+    let stalled_ms = ex.down.progress_ms + STALL_MS;
+    if now_ms < stalled_ms {
+        return stalled_ms;
+    }
+    ex.down.shrink_stalled(bufs, &mut ex.answer_buf);
+    u64::MAX
+}
+
+/// Notes what the relays moved.
+pub(crate) fn settle(walk: &mut Walk<'_>, pool: PoolId, attempt: &Attempt) {
+    let ex = &mut *walk.ex;
+    walk.client.read_size = ex.down.read_size();
+    let received = ex.answer.len as u64 + ex.down.body_bytes;
+    ex.record.bytes_sent += ex.down.written_bytes;
+    ex.record.body_bytes_sent = ex.down.body_bytes.min(ex.down.written_bytes);
+    ex.record.server_bytes_sent += ex.up.written_bytes - attempt.sent_bytes;
+    ex.record.server_bytes_received = received;
+    let view = walk.view;
+    let server = ServerIndex(attempt.server as u32);
+    view.metrics
+        .server(pool, server)
+        .bytes(ex.up.written_bytes, received);
+}
+
+/// Keeps the server's connection for the next request, when both messages ended cleanly.
+fn keep_server(walk: &mut Walk<'_>, pool: PoolId, attempt: Attempt) {
+    let ex = &mut *walk.ex;
+    let clean = ex.answer_framing.keep_alive
+        && ex.down.is_done()
+        && ex.answer_buf.is_empty()
+        && ex.answer_framing.body != BodyLength::UntilClose;
+    let Some(plan) = walk.view.pool(pool) else {
+        return;
+    };
+    if clean {
+        let number = plan.pool.first_server + attempt.server;
+        let now_ms = walk.worker.clock.now_ms();
+        walk.worker
+            .idle
+            .keep(number, &plan.pool.keep_alive, attempt.connection, now_ms);
+    }
+}

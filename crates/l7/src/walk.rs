@@ -1,0 +1,116 @@
+//! What the phases of one exchange work on, and the two waits that they have in common.
+
+use std::task::{Context, Poll};
+
+use keel_observe::InFlight;
+
+use crate::client::Client;
+use crate::error::Kind;
+use crate::exchange::Exchange;
+use crate::snapshot::ListenerPlan;
+use crate::vars::{ConnectionFacts, Vars};
+use crate::worker::{View, Worker};
+
+/// One exchange on its way through the phases.
+pub struct Walk<'a> {
+    /// The worker.
+    pub worker: &'a Worker,
+    /// The snapshot that the request began with.
+    pub view: &'a View,
+    /// The listener's plan.
+    pub listener: &'a ListenerPlan,
+    /// The client's connection.
+    pub client: &'a mut Client,
+    /// The exchange.
+    pub ex: &'a mut Exchange,
+    /// Whether the peer's forwarding headers are believed.
+    pub trusted: bool,
+    /// The final answer, ours or a server's, has begun to go to the client.
+    pub answer_begun: bool,
+    /// Something was waited for since the clock was read last.
+    pub waited: bool,
+    /// Counts the request as in flight on its route.
+    pub in_flight: Option<InFlight>,
+}
+
+impl<'a> Walk<'a> {
+    /// A walk that begins.
+    pub fn new(
+        worker: &'a Worker,
+        view: &'a View,
+        listener: &'a ListenerPlan,
+        client: &'a mut Client,
+        ex: &'a mut Exchange,
+    ) -> Walk<'a> {
+        let trusted = view.snapshot.is_trusted(client.peer.ip());
+        Walk {
+            worker,
+            view,
+            listener,
+            client,
+            ex,
+            trusted,
+            answer_begun: false,
+            waited: false,
+            in_flight: None,
+        }
+    }
+
+    /// The exchange as variables.
+    pub fn vars(&self) -> Vars<'_> {
+        Vars {
+            ex: self.ex,
+            view: self.view,
+            connection: ConnectionFacts {
+                peer: self.client.peer,
+                local: self.client.local,
+                number: self.client.number,
+                requests: self.client.requests,
+                scheme: self.listener.scheme,
+                listener: usize::from(self.client.listener.0),
+            },
+            unix_us: self.worker.clock.unix_us(self.worker.clock.now_us()),
+        }
+    }
+
+    /// Whether what is waited for is overdue at `due_ms`, which means `kind`, or the drain is. If
+    /// not, the task is woken when it will be.
+    pub fn poll_overdue(&mut self, cx: &Context<'_>, due_ms: u64, kind: Kind) -> Poll<Kind> {
+        self.waited = true;
+        let now_ms = self.worker.clock.now_ms();
+        let drain_due_ms = self.worker.drain_due_ms();
+        if now_ms >= due_ms {
+            return Poll::Ready(kind);
+        }
+        if now_ms >= drain_due_ms {
+            return Poll::Ready(Kind::DrainTimeout);
+        }
+        self.client.deadline.set(due_ms.min(drain_due_ms));
+        // Whether it has fired is told by the clock; this registers the task.
+        let _ = self.client.deadline.poll_fired(cx);
+        Poll::Pending
+    }
+
+    /// Writes bytes to the client, which must take some within `timeout_ms`.
+    pub async fn write_all(&mut self, bytes: &[u8], timeout_ms: u64) -> Result<(), Kind> {
+        let mut left = bytes;
+        let mut due_ms = self.worker.clock.now_ms() + timeout_ms;
+        std::future::poll_fn(|cx| {
+            while !left.is_empty() {
+                let parts = [left, &[], &[]];
+                match keel_net::poll_write_parts(&mut self.client.stream, cx, parts) {
+                    Poll::Ready(Ok(n)) if n > 0 => {
+                        left = left.get(n..).unwrap_or(&[]);
+                        due_ms = self.worker.clock.now_ms() + timeout_ms;
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(Kind::ClientAborted)),
+                    Poll::Pending => {
+                        return self.poll_overdue(cx, due_ms, Kind::ClientStalled).map(Err);
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+}
