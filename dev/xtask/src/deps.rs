@@ -89,7 +89,7 @@ const OWNERS: [(&str, &[&str]); 10] = [
     ("httparse", &["keel-http"]),
     ("saphyr", &["keel-config"]),
     ("saphyr-parser", &["keel-config"]),
-    ("axum", &["keel-admin"]),
+    ("axum", &["keel-admin", "evenkeel"]), // the demo has origins of its own
     ("h2", &["keel-l7"]),
     ("rustls", &["keel-tls"]),
     ("tokio-rustls", &["keel-tls"]),
