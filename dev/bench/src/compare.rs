@@ -1,6 +1,7 @@
 //! Scenarios against other proxies: the proxies in turn, round after round, and the table of ratios.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::bed::{self, Origins};
 use crate::cores::Cores;
 use crate::job::{LoadJob, LoadResult};
 use crate::origin::OriginCounts;
-use crate::process::check_interrupt;
+use crate::process::{check_interrupt, pause};
 use crate::proxy::{Programs, ProxyKind, Running, Setup};
 use crate::ratio::{Spread, lowest_median, pairwise};
 use crate::scenario::Scenario;
@@ -17,6 +18,8 @@ use crate::table::Table;
 
 /// Origins in the pool of every scenario.
 const ORIGINS: usize = 3;
+/// Time for the last lines of a log to be written.
+const LOG_PATIENCE: Duration = Duration::from_millis(1500);
 /// Above this share of a core used by others the machine was not quiet.
 pub const FOREIGN_MAX: f64 = 0.05;
 /// Below this share of its core the proxy was waiting for the load.
@@ -110,16 +113,45 @@ impl Report {
     }
 }
 
+/// A proxy in a scenario.
+struct Entrant {
+    running: Running,
+    rounds: Vec<Round>,
+    /// Requests that the origins have seen from it in all rounds.
+    requests: u64,
+}
+
+impl Entrant {
+    /// Voids all rounds of a proxy whose log does not have a line for each request: it did less work.
+    fn check_log(&mut self) -> Result<()> {
+        let lines = self.running.logged_lines()?;
+        // Requests under way when a load ends may be logged or not.
+        let wanted = self.requests.saturating_sub(self.requests / 1000 + 500);
+        if lines < wanted {
+            let why = format!("{lines} lines logged for {} requests", self.requests);
+            for round in &mut self.rounds {
+                round.cpu_us = None;
+                round.void.get_or_insert_with(|| why.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Runs one scenario.
 pub fn run(scenario: &Scenario, plan: &Plan, cores: &Cores) -> Result<Report> {
     let mut origins = Origins::start(ORIGINS, cores)?;
     let mut setup = Setup::plain(&origins.addresses);
     setup.features = scenario.features;
     let mut failures = BTreeMap::new();
-    let mut field: Vec<(Running, Vec<Round>)> = Vec::new();
+    let mut field: Vec<Entrant> = Vec::new();
     for kind in &plan.proxies {
         match enter(*kind, plan, &setup, scenario, cores) {
-            Ok(running) => field.push((running, Vec::new())),
+            Ok(running) => field.push(Entrant {
+                running,
+                rounds: Vec::new(),
+                requests: 0,
+            }),
             Err(error) => {
                 check_interrupt()?;
                 failures.insert(kind.name().to_string(), format!("{error:#}"));
@@ -127,18 +159,26 @@ pub fn run(scenario: &Scenario, plan: &Plan, cores: &Cores) -> Result<Report> {
         }
     }
     for _ in 0..plan.rounds {
-        for (running, rounds) in &mut field {
+        for entrant in &mut field {
             check_interrupt()?;
-            let job = job(scenario, plan, &setup, running, &origins);
+            let job = job(scenario, plan, &setup, &entrant.running, &origins);
             let before = origins.counts()?;
             let result = bed::run_load(&job, cores)?;
             let after: OriginCounts = origins.counts()?;
-            rounds.push(Round::new(result, bed::unequal_work(&before, &after, &job)));
+            entrant.requests += after.requests - before.requests;
+            let unequal = bed::unequal_work(&before, &after, &job);
+            entrant.rounds.push(Round::new(result, unequal));
+        }
+    }
+    if scenario.features.access_log {
+        pause(LOG_PATIENCE)?;
+        for entrant in &mut field {
+            entrant.check_log()?;
         }
     }
     let series = field
         .into_iter()
-        .map(|(running, rounds)| (running.kind, rounds))
+        .map(|entrant| (entrant.running.kind, entrant.rounds))
         .collect();
     Ok(assess(scenario, series, failures))
 }

@@ -10,7 +10,8 @@ mod nginx;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -247,6 +248,27 @@ impl Running {
     /// Root of its processes.
     pub fn pid(&self) -> u32 {
         self.guard.pid()
+    }
+
+    /// Lines in its access log so far.
+    pub fn logged_lines(&self) -> Result<u64> {
+        let name = if self.kind == ProxyKind::Haproxy {
+            "stdout"
+        } else {
+            "access.log"
+        };
+        let path = self.dir.path().join(name);
+        let mut file =
+            File::open(&path).with_context(|| format!("no log at {}", path.display()))?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut lines = 0;
+        loop {
+            let count = file.read(&mut buffer).context("cannot read the log")?;
+            if count == 0 {
+                return Ok(lines);
+            }
+            lines += memchr::memchr_iter(b'\n', &buffer[..count]).count() as u64;
+        }
     }
 
     /// Asks it to end and waits for that.
