@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use keel_net::{Bound, is_exhaustion};
@@ -43,34 +42,32 @@ pub async fn accept(worker: Rc<Worker>, bound: Bound, listener: ListenerId) -> s
             Err(error) => failures.after(&worker, listener, local, &error).await,
         }
     }
-    take_queued(&worker, &socket, local, listener).await;
-    Ok(())
+    take_queued(&worker, &socket.into_std()?, local, listener)
 }
 
 /// Connections that the kernel accepted before the drain began are served; closing the socket would
-/// reset them.
-async fn take_queued(
+/// reset them. The socket itself is asked: the runtime may not have seen them yet.
+fn take_queued(
     worker: &Rc<Worker>,
-    socket: &TcpListener,
+    socket: &std::net::TcpListener,
     local: SocketAddr,
     listener: ListenerId,
-) {
+) -> std::io::Result<()> {
     /// More than a kernel's queue holds: whoever comes while we look is not waited for.
     const QUEUED_MAX: usize = 4096;
 
     for _ in 0..QUEUED_MAX {
-        let accepted = std::future::poll_fn(|cx| match socket.poll_accept(cx) {
-            Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
-            Poll::Pending => Poll::Ready(None),
-        });
-        let Some((stream, peer)) = accepted.await else {
-            return;
+        let Ok((stream, peer)) = socket.accept() else {
+            break;
         };
         let Some(pass) = worker.gate.enter() else {
-            return;
+            break;
         };
+        stream.set_nonblocking(true)?;
+        let stream = tokio::net::TcpStream::from_std(stream)?;
         take(worker, stream, peer, local, listener, pass);
     }
+    Ok(())
 }
 
 /// Failures of accepting.

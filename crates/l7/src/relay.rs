@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use keel_http::{BodyFault, BodyLength, ChunkItem, ChunkedDecoder, write_chunk_size};
 use keel_net::{Buf, BufPool, LARGE, MEDIUM, SMALL, poll_read, poll_write_parts};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 /// Data up to this size is copied behind a head rather than written as a part of its own.
 const COPY_MAX: usize = 2048;
@@ -36,6 +37,18 @@ pub enum Encode {
     Raw,
     /// As chunks.
     Chunked,
+}
+
+/// Where a relay writes to.
+pub trait Sink: AsyncWrite + Unpin {
+    /// Bytes that were written and that the far end has not taken yet.
+    fn queued_bytes(&self) -> u64;
+}
+
+impl Sink for TcpStream {
+    fn queued_bytes(&self) -> u64 {
+        keel_sys::queued_bytes(self) as u64
+    }
 }
 
 /// How a relay that did not reach its end failed.
@@ -282,7 +295,7 @@ impl Relay {
     /// Moves bytes until the message is done, the source has none, or the sink takes none.
     ///
     /// Cancel-safe: everything that was read and not written is in `input` and in `self`.
-    pub fn poll<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    pub fn poll<R: AsyncRead + Unpin, W: Sink>(
         &mut self,
         cx: &mut Context<'_>,
         bufs: &BufPool,
@@ -312,6 +325,9 @@ impl Relay {
                     continue;
                 }
             }
+            if self.smooth_bytes >= FULL_READS_TO_GROW * self.read_size as u64 {
+                self.try_to_grow(sink);
+            }
             match self.poll_fill(cx, bufs, source, input, now_ms) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
@@ -324,7 +340,7 @@ impl Relay {
     }
 
     /// Writes what is decoded; ready when all of it is written.
-    fn poll_flush<W: AsyncWrite + Unpin>(
+    fn poll_flush<W: Sink>(
         &mut self,
         cx: &mut Context<'_>,
         input: &mut Buf,
@@ -438,18 +454,23 @@ impl Relay {
 
     /// Reads that fill their buffer are a sign of bulk.
     fn judge_read(&mut self, input: &mut Buf) {
-        if !input.space().is_empty() {
-            return;
-        }
-        self.smooth_bytes += self.read_size as u64;
         let more_to_come = match self.decode {
             Decode::Fixed(left) => left > self.read_size as u64,
             _ => true,
         };
-        if more_to_come && self.smooth_bytes >= FULL_READS_TO_GROW * self.read_size as u64 {
-            self.smooth_bytes = 0;
+        if input.space().is_empty() && more_to_come && self.read_size < LARGE {
+            self.smooth_bytes += self.read_size as u64;
+        }
+    }
+
+    /// Reads more at a time once the far end has really taken what went before. What only fills the
+    /// kernel's queue is no sign of that, and whoever reads slowly would be found out too late.
+    fn try_to_grow<W: Sink>(&mut self, sink: &W) {
+        let taken = self.written_bytes.saturating_sub(sink.queued_bytes());
+        if taken >= FULL_READS_TO_GROW * self.read_size as u64 {
             self.read_size = (self.read_size * 4).min(LARGE);
         }
+        self.smooth_bytes = 0;
     }
 
     /// Takes what is in `input` as data of the body and prepares the parts to write.

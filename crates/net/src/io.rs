@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::Buf;
 
 /// Reads once into the free space of `buf`. `Ok(0)` is the end of the stream; a buffer without free
-/// space is a fault of the caller and reads nothing.
+/// space is an error and reads nothing.
 #[inline]
 pub fn poll_read<S: AsyncRead + Unpin>(
     stream: &mut S,
@@ -17,10 +17,10 @@ pub fn poll_read<S: AsyncRead + Unpin>(
     buf: &mut Buf,
 ) -> Poll<io::Result<usize>> {
     let space = buf.space();
-    debug_assert!(
-        !space.is_empty(),
-        "a read into a full buffer looks like the end of the stream"
-    );
+    if space.is_empty() {
+        // Reading nothing would look like the end of the stream.
+        return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
+    }
     let mut window = ReadBuf::new(space);
     ready!(Pin::new(stream).poll_read(cx, &mut window))?;
     let n = window.filled().len();

@@ -5,6 +5,8 @@
 
 mod allocations;
 mod memory;
+mod socket;
 
 pub use allocations::{Counting, allocations};
 pub use memory::release_free_memory;
+pub use socket::queued_bytes;
