@@ -163,8 +163,9 @@ pub fn run(scenario: &Scenario, plan: &Plan, cores: &Cores) -> Result<Report> {
             check_interrupt()?;
             let job = job(scenario, plan, &setup, &entrant.running, &origins);
             let before = origins.counts()?;
-            let result = bed::run_load(&job, cores)?;
+            let mut result = bed::run_load(&job, cores)?;
             let after: OriginCounts = origins.counts()?;
+            result.origin_connections = after.connections - before.connections;
             entrant.requests += after.requests - before.requests;
             let unequal = bed::unequal_work(&before, &after, &job);
             entrant.rounds.push(Round::new(result, unequal));

@@ -21,6 +21,8 @@ use crate::table::Table;
 use points::{CLIENT_ADDRESSES, KEYS, Point, Series, series};
 pub use points::{Curve, algorithm_names};
 
+/// More new connections to origins than this for 1,000 requests are told: they cost more than what is measured.
+const OPENED_MAX: f64 = 2.0;
 /// Warm-up between the opening of a point's connections and its measurement, milliseconds.
 const RAMP_MS: u64 = 300;
 
@@ -113,8 +115,10 @@ fn measure(point: &Point, kind: ProxyKind, plan: &Plan) -> Result<LoadResult> {
     };
     prime(point, &job, plan, &cores).with_context(|| running.last_words())?;
     let before = origins.counts()?;
-    let result = bed::run_load(&job, &cores).with_context(|| running.last_words())?;
-    let unequal = bed::unequal_work(&before, &origins.counts()?, &job);
+    let mut result = bed::run_load(&job, &cores).with_context(|| running.last_words())?;
+    let after = origins.counts()?;
+    result.origin_connections = after.connections - before.connections;
+    let unequal = bed::unequal_work(&before, &after, &job);
     match result.void().or(unequal) {
         Some(why) => anyhow::bail!("{why}"),
         None => Ok(result),
@@ -157,6 +161,15 @@ fn assess(series: &Series, outcomes: &[Vec<Result<LoadResult, String>>]) -> Curv
         let mut notes: Vec<String> = voids.map(|why| format!("VOID: {why}")).collect();
         notes.dedup();
         notes.extend(Cores::of_machine(point.workers).note);
+        let opened = values(rounds, |r| {
+            r.origin_connections as f64 * 1000.0 / r.requests as f64
+        });
+        let opened = opened.into_iter().flatten().fold(0.0, f64::max);
+        if opened > OPENED_MAX {
+            notes.push(format!(
+                "{opened:.1} connections to origins were opened for 1,000 requests"
+            ));
+        }
         let foreign = values(rounds, LoadResult::foreign).into_iter().flatten();
         let foreign = foreign.fold(0.0, f64::max);
         if foreign > FOREIGN_MAX {

@@ -46,6 +46,9 @@ pub struct LoadResult {
     pub load_cpu_seconds: f64,
     /// CPU time that all other processes of the machine used while measuring, seconds.
     pub foreign_cpu_seconds: f64,
+    /// Connections that the origins accepted during the whole job; filled in by the driver.
+    #[serde(default)]
+    pub origin_connections: u64,
     /// Median latency, microseconds.
     pub p50_us: f64,
     /// 99th percentile, microseconds.
