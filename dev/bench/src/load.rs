@@ -152,6 +152,8 @@ impl Generator {
             cpu_seconds: seconds(|s| s.proxy),
             load_cpu_seconds: seconds(|s| s.own + s.origin),
             foreign_cpu_seconds: (seconds(|s| s.machine) - ours).max(0.0),
+            // Only the driver can ask the origins.
+            origin_connections: 0,
             p50_us: micros(latencies.quantile(0.5)),
             p99_us: micros(latencies.quantile(0.99)),
             p999_us: micros(latencies.quantile(0.999)),
