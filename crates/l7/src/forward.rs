@@ -350,7 +350,7 @@ fn begin_request(
             .map_or("", |server| &server.address_text),
         peer: walk.client.peer.ip(),
         trusted: walk.trusted,
-        request_id_header: &walk.view.snapshot.request_id.header,
+        request_id: &walk.view.snapshot.request_id,
     };
     write_request(&mut out, walk.ex, &head, &walk.vars());
     *walk.ex.up.head_mut() = out;

@@ -13,8 +13,8 @@ use keel_http::{
 
 use crate::exchange::Exchange;
 use crate::relay::Encode;
-use crate::snapshot::ListenerPlan;
 use crate::snapshot::{Edits, ForwardedPlan, HostPlan, RoutePlan, XForwarded};
+use crate::snapshot::{ListenerPlan, RequestIdPlan};
 use crate::vars::Vars;
 
 const FRAMING: HeaderSet = HOP_BY_HOP
@@ -48,8 +48,8 @@ pub struct RequestHeadPlan<'a> {
     pub peer: IpAddr,
     /// Whether its forwarding headers are believed.
     pub trusted: bool,
-    /// Name of the request id's header; empty for none.
-    pub request_id_header: &'a str,
+    /// How the request's id is written.
+    pub request_id: &'a RequestIdPlan,
 }
 
 /// Writes the head of the request for the server.
@@ -74,13 +74,11 @@ pub fn write_request(
     out.extend_from_slice(b"\r\n");
 
     let forwarded = plan.route.forwarded;
-    let mut drop = FRAMING
+    let drop = FRAMING
         .with(HeaderId::Host)
         .union(dropped_claims(forwarded, plan.trusted));
-    if plan.request_id_header.eq_ignore_ascii_case("x-request-id") {
-        drop = drop.with(HeaderId::XRequestId);
-    }
     let edits = [
+        &plan.request_id.replaces,
         &plan.listener.request_edits,
         &plan.route.request_edits,
         plan.pool_edits,
@@ -105,10 +103,10 @@ pub fn write_request(
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     write_forwarded(out, ex, plan);
-    if !plan.request_id_header.is_empty() && !ex.record.request_id().is_empty() {
+    if !ex.record.request_id().is_empty() {
         write_field(
             out,
-            plan.request_id_header.as_bytes(),
+            plan.request_id.header.as_bytes(),
             ex.record.request_id(),
         );
     }

@@ -67,7 +67,7 @@ fn body_is_out_of_the_way(walk: &mut Walk<'_>) -> bool {
 /// What the client and we have to say about keeping the connection, whatever the answer.
 pub(crate) fn keeps_alive(walk: &Walk<'_>) -> bool {
     walk.ex.framing.keep_alive
-        && !walk.client.read_closed
+        && (!walk.client.read_closed || !walk.client.input.is_empty())
         && !walk.worker.drain.is_draining()
         && walk.client.requests < walk.listener.requests_max
 }

@@ -268,6 +268,23 @@ pub struct RequestIdPlan {
     pub header: String,
     /// Whose id is kept.
     pub keep: KeepRequestId,
+    /// Takes what came under that name out of the request.
+    pub replaces: Edits,
+}
+
+impl RequestIdPlan {
+    /// A plan for a header of this name.
+    pub fn new(header: &str, keep: KeepRequestId) -> RequestIdPlan {
+        let mut replaces = Edits::default();
+        if !header.is_empty() {
+            replaces.remove(header);
+        }
+        RequestIdPlan {
+            header: header.to_owned(),
+            keep,
+            replaces,
+        }
+    }
 }
 
 /// Whose request id is kept.

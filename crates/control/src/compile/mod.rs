@@ -131,14 +131,14 @@ pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
             .map(|net| **net)
             .collect(),
         client_address_headers: model.client_address.headers.iter().map(header_id).collect(),
-        request_id: RequestIdPlan {
-            header: model.request_id.header.value.clone(),
-            keep: match model.request_id.keep {
+        request_id: RequestIdPlan::new(
+            &model.request_id.header.value,
+            match model.request_id.keep {
                 KeepId::Trusted => KeepRequestId::Trusted,
                 KeepId::Always => KeepRequestId::Always,
                 KeepId::Never => KeepRequestId::Never,
             },
-        },
+        ),
     };
     Ok(Compiled {
         snapshot,
