@@ -158,8 +158,8 @@ fn websocket() {
         }
     );
     assert_eq!(
-        route(&model, "chat").timeouts.send,
-        Some(Duration::from_secs(3600))
+        route(&model, "chat").timeouts.tunnel,
+        Some(Duration::from_secs(4 * 3600))
     );
 }
 

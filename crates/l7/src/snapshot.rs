@@ -94,6 +94,8 @@ pub struct PoolPlan {
     pub request_edits: Edits,
     /// `Host` for this pool, unless the route says one.
     pub host: Option<HostPlan>,
+    /// Without a byte either way in a tunnel, unless the route says otherwise.
+    pub tunnel_timeout_ms: u64,
 }
 
 /// Where a hash comes from.

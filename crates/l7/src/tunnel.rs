@@ -18,8 +18,8 @@ use crate::snapshot::RoutePlan;
 use crate::vars::with_date;
 use crate::walk::Walk;
 
-/// A tunnel without a byte either way ends after this long, unless the route says otherwise.
-pub const TUNNEL_TIMEOUT_MS: u64 = 3_600_000;
+/// As [`crate::snapshot::PoolPlan::tunnel_timeout_ms`], for a pool that is not there.
+const TUNNEL_TIMEOUT_MS: u64 = 3_600_000;
 
 /// The same once one side has closed: the other one has little left to say.
 const HALF_CLOSED_TIMEOUT_MS: u64 = 30_000;
@@ -35,7 +35,12 @@ pub async fn tunnel(
 ) -> Result<Next, Kind> {
     begin(walk, route);
     walk.answer_begun = true;
-    let idle_ms = route.timeouts.tunnel_ms.unwrap_or(TUNNEL_TIMEOUT_MS);
+    let pools = &walk.view.snapshot.pools;
+    let idle_ms = route.timeouts.tunnel_ms.unwrap_or_else(|| {
+        pools
+            .get(usize::from(pool.0))
+            .map_or(TUNNEL_TIMEOUT_MS, |plan| plan.tunnel_timeout_ms)
+    });
     let (mut up_over, mut down_over) = (false, false);
     let mut ended = Termination::DONE;
     poll_fn(|cx| {

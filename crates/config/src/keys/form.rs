@@ -108,6 +108,7 @@ pub(crate) mod forms {
     pub static HOST_HEADER: Form =
         Form::new("a host name, with or without a port", values::host_header).refs();
     pub static PATH: Form = Form::new("a path", values::path);
+    pub static EXACT_PATH: Form = Form::new("a path, or `*`", values::exact_path);
     pub static GLOB: Form = Form::new("a glob over paths", values::glob);
     pub static REGEX: Form = Form::new("a regular expression", values::regex);
     pub static METHOD: Form = Form::new("a method", values::method);
@@ -131,7 +132,7 @@ pub(crate) mod forms {
     );
     pub static FILE: Form = Form::new("the path of a file", values::line);
     pub static LOG_TARGET: Form = Form::new(
-        "`stdout`, `stderr`, `file:PATH`, a path with a `/`, `syslog:/dev/log` or `syslog:udp:HOST:PORT`",
+        "`stdout`, `stderr`, `file:PATH`, a path with a `/`, `syslog:/dev/log` or `syslog:udp:ADDRESS:PORT`",
         |text| values::log_target(text).map(drop),
     );
     pub static LOG_FORMAT: Form =

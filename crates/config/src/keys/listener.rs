@@ -1,10 +1,26 @@
 //! Keys of listeners, and the client timeouts and limits that also stand at the top.
 
-use super::kind::MIB;
+use super::kind::{KIB, MIB};
 use super::*;
 
-const HEAD_SIZE: Kind = Kind::Size { min: 256, max: MIB };
-const TARGET_SIZE: Kind = Kind::Size { min: 64, max: MIB };
+/// Half of the largest buffer of the data plane (256 KiB): there must be room for what follows a head.
+const HEAD_BYTES_MAX: u64 = 128 * KIB;
+const HEAD_SIZE: Kind = Kind::Size {
+    min: 256,
+    max: HEAD_BYTES_MAX,
+};
+/// The target is a part of the head.
+const TARGET_SIZE: Kind = Kind::Size {
+    min: 64,
+    max: HEAD_BYTES_MAX,
+};
+const BODY_RATE_KIND: Kind = Kind::WordOr(
+    OFF,
+    &Kind::Size {
+        min: 1,
+        max: 1024 * MIB,
+    },
+);
 const FIELDS: Kind = Kind::Int { min: 1, max: 256 };
 const REQUESTS: Kind = Kind::Int {
     min: 1,
@@ -16,10 +32,11 @@ const IDLE_ABOUT: &str = "How long a connection may be idle between two requests
 const BODY_TIME_ABOUT: &str = "How long a request's body may make no progress; then 408.";
 const SEND_ABOUT: &str =
     "How long a client may take no byte of the answer; then the connection is closed.";
-const HEAD_ABOUT: &str = "Largest head of a request; more is answered with 431.";
+const HEAD_ABOUT: &str = "Largest head of a request; more is answered with 431. At most 128KiB: a buffer of the data plane is 256 KiB at most, and a head must stand in one.";
 const FIELDS_ABOUT: &str = "Most header fields in a request; more is answered with 431.";
 const TARGET_ABOUT: &str = "Longest request target (path and query); more is answered with 414.";
 const BODY_ABOUT: &str = "Largest body of a request; more is answered with 413.";
+const BODY_RATE_ABOUT: &str = "Bytes per second at which a request's body must come on average, from 10 s after its start; a slower one is answered with 408. `64B` is 64 bytes per second; `off` asks for no rate, only for progress (`timeouts.body`).";
 const REQUESTS_ABOUT: &str =
     "Requests on one connection; the last answer says `Connection: close`.";
 
@@ -84,6 +101,13 @@ pub(crate) static GLOBAL_BODY: Key = Key::new("body", Kind::BODY_SIZE)
     .default("100MiB", "large enough for photographs and documents; bodies are streamed, so it guards the backends and not our memory")
     .about(BODY_ABOUT)
     .example("1MB");
+pub(crate) static GLOBAL_BODY_RATE: Key = Key::new("body_rate", BODY_RATE_KIND)
+    .default(
+        "64B",
+        "slower than any network that works; a client that sends a byte now and then is holding a server",
+    )
+    .about(BODY_RATE_ABOUT)
+    .example("1KiB");
 pub(crate) static GLOBAL_REQUESTS: Key = Key::new("requests", REQUESTS)
     .default(
         "1000",
@@ -102,6 +126,7 @@ pub(crate) static GLOBAL_LIMITS: Table = Table {
         &GLOBAL_FIELDS,
         &GLOBAL_TARGET,
         &GLOBAL_BODY,
+        &GLOBAL_BODY_RATE,
         &GLOBAL_REQUESTS,
     ],
     one_of: &[],
@@ -153,6 +178,10 @@ pub(crate) static BODY: Key = Key::new("body", Kind::BODY_SIZE)
     .absent(GLOBAL, GLOBAL_REASON)
     .about(BODY_ABOUT)
     .example("1MB");
+pub(crate) static BODY_RATE: Key = Key::new("body_rate", BODY_RATE_KIND)
+    .absent(GLOBAL, GLOBAL_REASON)
+    .about(BODY_RATE_ABOUT)
+    .example("off");
 pub(crate) static REQUESTS_MAX: Key = Key::new("requests", REQUESTS)
     .absent(GLOBAL, GLOBAL_REASON)
     .about(REQUESTS_ABOUT)
@@ -163,7 +192,14 @@ pub(crate) static LISTENER_LIMITS: Table = Table {
     title: "a listener's limits",
     places: "listeners.NAME.limits",
     about: "How much clients of this listener may send.",
-    keys: &[&HEAD, &FIELDS_MAX, &TARGET, &BODY, &REQUESTS_MAX],
+    keys: &[
+        &HEAD,
+        &FIELDS_MAX,
+        &TARGET,
+        &BODY,
+        &BODY_RATE,
+        &REQUESTS_MAX,
+    ],
     one_of: &[],
     sample: "{ listeners: { web: { bind: \":80\", limits: { @ } } } }",
     base: &[],

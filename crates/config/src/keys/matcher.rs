@@ -149,9 +149,9 @@ pub(crate) static MATCH: Table = Table {
     base: &[],
 };
 
-pub(crate) static PATH_EXACT: Key = Key::new("exact", Kind::Text(&forms::PATH))
+pub(crate) static PATH_EXACT: Key = Key::new("exact", Kind::Text(&forms::EXACT_PATH))
     .absent("another test is given", "")
-    .about("This path and no other.")
+    .about("This path and no other. `\"*\"` is that of `OPTIONS *`, which no prefix takes.")
     .with(&[("prefix", "")])
     .example("/health");
 pub(crate) static PATH_PREFIX: Key = Key::new("prefix", Kind::Text(&forms::PATH))

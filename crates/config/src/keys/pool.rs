@@ -282,14 +282,17 @@ pub(crate) static HASH_KEY: Table = Table {
     base: &[("cookie", "session")],
 };
 
+/// What `timeouts.tunnel` of a pool or route does.
+pub(crate) const TUNNEL_ABOUT: &str = "After an upgrade (WebSocket): how long neither side may send; then the connection is closed. Once one side has closed, 30 s at most.";
+
 pub(crate) static KEEPALIVE_CONNECTIONS: Key =
     Key::new("connections", Kind::Int { min: 0, max: 65535 })
         .default(
             "64",
-            "enough for a busy worker; each costs a descriptor on both sides",
+            "as many requests as a busy worker has under way at one server; each costs a descriptor on both sides",
         )
         .about(
-            "Idle connections kept by each worker, over all servers of the pool; 0 = none is kept.",
+            "Idle connections that each worker keeps for each server of the pool; 0 = none is kept.",
         )
         .example("32");
 pub(crate) static KEEPALIVE_IDLE: Key = Key::new("idle", Kind::TIMEOUT)
@@ -333,19 +336,27 @@ pub(crate) static CONNECT: Key = Key::new("connect", Kind::TIMEOUT)
     .example("1s");
 pub(crate) static READ: Key = Key::new("read", Kind::TIMEOUT)
     .default("60s", "what people are ready to wait for")
-    .about("How long a server may send nothing, before the answer's head (then 504) and between its bytes. After an upgrade (WebSocket): how long neither side may send.")
+    .about("How long a server may send nothing, before the answer's head (then 504) and between its bytes.")
     .example("10s");
 pub(crate) static SERVER_SEND: Key = Key::new("send", Kind::TIMEOUT)
     .default("60s", "outlasts a short stall")
     .about("How long a server may take no byte of the request.")
     .example("10s");
 
+pub(crate) static TUNNEL: Key = Key::new("tunnel", Kind::TIMEOUT)
+    .default(
+        "1h",
+        "people leave a page open; a peer that is gone without a word is noticed in the end",
+    )
+    .about(TUNNEL_ABOUT)
+    .example("10m");
+
 pub(crate) static SERVER_TIMEOUTS: Table = Table {
     id: "server_timeouts",
     title: "a pool's timeouts",
     places: "pools.NAME.timeouts",
     about: "How long servers may take. A route may override each.",
-    keys: &[&CONNECT, &READ, &SERVER_SEND],
+    keys: &[&CONNECT, &READ, &SERVER_SEND, &TUNNEL],
     one_of: &[],
     sample: "{ listeners: { web: { bind: \":80\" } }, routes: [ { pool: app } ], pools: { app: { servers: [\"127.0.0.1:9001\"], timeouts: { @ } } } }",
     base: &[],

@@ -258,12 +258,16 @@ pub(crate) static ROUTE_CONNECT: Key = Key::new("connect", Kind::TIMEOUT)
     .example("1s");
 pub(crate) static ROUTE_READ: Key = Key::new("read", Kind::TIMEOUT)
     .absent("the pool's", "")
-    .about("How long a server may send nothing, before the answer's head (then 504) and between its bytes. After an upgrade (WebSocket): how long neither side may send.")
+    .about("How long a server may send nothing, before the answer's head (then 504) and between its bytes.")
     .example("1h");
 pub(crate) static ROUTE_SEND: Key = Key::new("send", Kind::TIMEOUT)
     .absent("the pool's", "")
     .about("How long a server may take no byte of the request.")
     .example("1h");
+pub(crate) static ROUTE_TUNNEL: Key = Key::new("tunnel", Kind::TIMEOUT)
+    .absent("the pool's", "")
+    .about(TUNNEL_ABOUT)
+    .example("10m");
 pub(crate) static ROUTE_BODY_TIME: Key = Key::new("body", Kind::TIMEOUT)
     .absent("the listener's", "")
     .about("How long the client's body may make no progress; then 408.")
@@ -274,7 +278,13 @@ pub(crate) static ROUTE_TIMEOUTS: Table = Table {
     title: "a route's timeouts",
     places: "routes[].timeouts",
     about: "How long servers and clients of this route may take.",
-    keys: &[&ROUTE_CONNECT, &ROUTE_READ, &ROUTE_SEND, &ROUTE_BODY_TIME],
+    keys: &[
+        &ROUTE_CONNECT,
+        &ROUTE_READ,
+        &ROUTE_SEND,
+        &ROUTE_TUNNEL,
+        &ROUTE_BODY_TIME,
+    ],
     one_of: &[],
     sample: "{ listeners: { web: { bind: \":80\" } }, pools: { app: { servers: [\"127.0.0.1:9001\"] } }, routes: [ { pool: app, timeouts: { @ } } ] }",
     base: &[],

@@ -27,6 +27,7 @@ impl Lower<'_> {
             fields: fields.value(&keys::GLOBAL_FIELDS),
             target: fields.value(&keys::GLOBAL_TARGET),
             body: fields.value(&keys::GLOBAL_BODY),
+            body_rate: fields.item(&keys::GLOBAL_BODY_RATE).and_then(rate),
             requests: fields.value(&keys::GLOBAL_REQUESTS),
         }
     }
@@ -65,6 +66,7 @@ impl Lower<'_> {
             override_by(&mut limits.fields, own.get(&keys::FIELDS_MAX));
             override_by(&mut limits.target, own.get(&keys::TARGET));
             override_by(&mut limits.body, own.get(&keys::BODY));
+            override_by(&mut limits.body_rate, own.item(&keys::BODY_RATE).map(rate));
             override_by(&mut limits.requests, own.get(&keys::REQUESTS_MAX));
         }
         let place = format!("listeners.{}", name.value);
@@ -84,6 +86,14 @@ impl Lower<'_> {
 fn override_by<T>(value: &mut T, own: Option<T>) {
     if let Some(own) = own {
         *value = own;
+    }
+}
+
+/// Bytes per second; `None` for `off`.
+fn rate(item: Item) -> Option<u64> {
+    match item.data {
+        Data::Size(bytes) => Some(bytes),
+        _ => None,
     }
 }
 

@@ -62,6 +62,7 @@ impl Lower<'_> {
                 connect: timeouts.value(&keys::CONNECT),
                 read: timeouts.value(&keys::READ),
                 send: timeouts.value(&keys::SERVER_SEND),
+                tunnel: timeouts.value(&keys::TUNNEL),
             },
             tries: fields.value(&keys::POOL_TRIES),
             host: self

@@ -231,6 +231,7 @@ fn route_timeouts(fields: Option<Fields>) -> RouteTimeouts {
         connect: fields.get(&keys::ROUTE_CONNECT),
         read: fields.get(&keys::ROUTE_READ),
         send: fields.get(&keys::ROUTE_SEND),
+        tunnel: fields.get(&keys::ROUTE_TUNNEL),
         body: fields.get(&keys::ROUTE_BODY_TIME),
     }
 }

@@ -61,7 +61,7 @@ pub struct ClientTimeouts {
 /// How much a client may send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientLimits {
-    /// Bytes of a request's head, then 431; default 64 KiB.
+    /// Bytes of a request's head, then 431; at most 128 KiB, default 64 KiB.
     pub head: u64,
     /// Header fields of a request, then 431; default 128.
     pub fields: u32,
@@ -69,6 +69,9 @@ pub struct ClientLimits {
     pub target: u64,
     /// Bytes of a request's body, then 413; default 100 MiB. A route may override it.
     pub body: u64,
+    /// Bytes per second that a request's body must reach on average after its first 10 s, then 408; `None` = any.
+    /// Default 64.
+    pub body_rate: Option<u64>,
     /// Requests on one connection before it is closed; default 1000.
     pub requests: u32,
 }

@@ -1,8 +1,8 @@
 //! Access logs.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::Endpoint;
 use crate::Spanned;
 use crate::words::words;
 
@@ -21,8 +21,8 @@ pub enum LogTarget {
     File(PathBuf),
     /// Syslog over a unix datagram socket, RFC 3164.
     SyslogUnix(PathBuf),
-    /// Syslog over UDP, RFC 5424. The port defaults to 514.
-    SyslogUdp(Endpoint),
+    /// Syslog over UDP, RFC 3164. The port defaults to 514.
+    SyslogUdp(SocketAddr),
 }
 
 words! {

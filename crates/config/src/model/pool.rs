@@ -121,7 +121,7 @@ pub struct Server {
 /// Idle connections to servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// Idle connections kept per worker, over all servers of the pool; 0 = none is kept. Default 64.
+    /// Idle connections that each worker keeps for each server; 0 = none is kept. Default 64.
     pub connections: u32,
     /// How long one may be idle; default 60 s.
     pub idle: Duration,
@@ -134,10 +134,12 @@ pub struct KeepAlive {
 pub struct ServerTimeouts {
     /// Connecting; default 5 s.
     pub connect: Duration,
-    /// Waiting for the answer's head and between its bytes; also the idle time of a tunnel. Default 60 s.
+    /// Waiting for the answer's head and between its bytes; default 60 s.
     pub read: Duration,
     /// Without progress in sending the request; default 60 s.
     pub send: Duration,
+    /// Without a byte either way after an upgrade; default 1 h.
+    pub tunnel: Duration,
 }
 
 /// A pool.

@@ -121,15 +121,17 @@ pub enum Target {
     Expose(Expose),
 }
 
-/// A route's own timeouts; `None` = the pool's (`connect`, `read`, `send`) or the listener's (`body`).
+/// A route's own timeouts; `None` = the pool's (`connect`, `read`, `send`, `tunnel`) or the listener's (`body`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteTimeouts {
     /// Connecting to a server.
     pub connect: Option<Duration>,
-    /// Waiting for bytes of the answer; also the idle time of a tunnel.
+    /// Waiting for bytes of the answer.
     pub read: Option<Duration>,
     /// Without progress in sending to the server.
     pub send: Option<Duration>,
+    /// Without a byte either way after an upgrade.
+    pub tunnel: Option<Duration>,
     /// Without progress in the client's body.
     pub body: Option<Duration>,
 }

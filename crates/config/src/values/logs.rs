@@ -1,12 +1,13 @@
 //! Destinations of logs and redirects.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Fault;
 use super::address::server_address;
 use crate::diagnostic::codes;
 use crate::guess::{closest, join};
-use crate::model::{LogTarget, NamedFormat};
+use crate::model::{EndpointHost, LogTarget, NamedFormat};
 use crate::words::Word;
 
 /// Port of syslog over UDP, RFC 5426.
@@ -16,7 +17,7 @@ const SYSLOG_PORT: u16 = 514;
 pub(crate) fn log_target(text: &str) -> Result<LogTarget, Fault> {
     let bad = |says: &str| Fault::new(&codes::BAD_LOG_TARGET, says);
     let forms =
-        "write `stdout`, `stderr`, `file:PATH`, `syslog:/dev/log` or `syslog:udp:HOST:PORT`";
+        "write `stdout`, `stderr`, `file:PATH`, `syslog:/dev/log` or `syslog:udp:ADDRESS:PORT`";
     if text.contains(char::is_control) {
         return Err(bad("has a control character"));
     }
@@ -50,7 +51,12 @@ pub(crate) fn log_target(text: &str) -> Result<LogTarget, Fault> {
         } else {
             format!("{address}:{SYSLOG_PORT}")
         };
-        return server_address(&address).map(LogTarget::SyslogUdp);
+        let endpoint = server_address(&address)?;
+        let EndpointHost::Ip(ip) = endpoint.host else {
+            return Err(bad("names a host, and a log is sent to an address")
+                .help("write the host's IP address: `syslog:udp:192.0.2.10:514`"));
+        };
+        return Ok(LogTarget::SyslogUdp(SocketAddr::new(ip, endpoint.port)));
     }
     if text.contains("://") {
         return Err(bad("is a URL, which is no destination").help(forms));

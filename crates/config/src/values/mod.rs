@@ -15,7 +15,7 @@ pub(crate) use field::{
     cookie_name, field_name, field_value, media_type, method, name, query_name, server_name, tag,
 };
 pub(crate) use logs::{log_format, log_target, redirect_target};
-pub(crate) use pattern::{glob, host_pattern, path, regex};
+pub(crate) use pattern::{exact_path, glob, host_pattern, path, regex};
 pub(crate) use status::status_set;
 pub(crate) use units::{decimal, duration, percent, size, whole};
 

@@ -67,6 +67,9 @@ pub(crate) fn path(text: &str) -> Result<(), Fault> {
                 "write `path: {{ regex: '{}' }}`",
                 text.trim_start_matches(['~', ' '])
             )),
+            None if text == "*" => bad("is no prefix of a path").help(
+                "leave `path` out for any path; write `path: { exact: \"*\" }` for `OPTIONS *`",
+            ),
             None if text.contains("://") => bad("is a URL; only the path is tested here"),
             None => bad("does not start with `/`").guess(format!("/{text}")),
         });
@@ -109,6 +112,14 @@ pub(crate) fn path(text: &str) -> Result<(), Fault> {
         );
     }
     Ok(())
+}
+
+/// A whole path, or the `*` of `OPTIONS *` (RFC 9112, 3.2.4).
+pub(crate) fn exact_path(text: &str) -> Result<(), Fault> {
+    match text {
+        "*" => Ok(()),
+        _ => path(text),
+    }
 }
 
 /// Percent escapes must be whole; the router brings patterns into the normal form of paths.

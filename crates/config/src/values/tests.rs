@@ -193,6 +193,9 @@ fn paths() {
     assert_eq!(glob("/a/*/b"), Ok(()));
     assert_eq!(code(glob("/a?b")), "E0204");
     assert_eq!(code(glob("*.php")), "E0204");
+    assert_eq!((exact_path("*"), exact_path("/a")), (Ok(()), Ok(())));
+    assert_eq!(code(exact_path("/a*")), "E0204");
+    assert_eq!(code(path("*")), "E0204");
 }
 
 #[test]
@@ -254,6 +257,8 @@ fn destinations() {
         "file:",
         "logs/",
         "http://a/b",
+        "syslog:udp:logs.internal:514",
+        "syslog:udp:localhost",
     ] {
         assert_eq!(code(log_target(text)), "E0211", "{text}");
     }

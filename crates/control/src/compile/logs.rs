@@ -1,9 +1,7 @@
 //! Access logs: destinations and formats.
 
-use std::net::SocketAddr;
-
 use keel_config::codes;
-use keel_config::model::{AccessLog, EndpointHost, LogFormat, LogId, LogTarget};
+use keel_config::model::{AccessLog, LogFormat, LogId, LogTarget};
 use keel_observe::log::{
     Destination, Facility, FormatFault, LogSpec, SyslogTag, SyslogTarget, check_format,
 };
@@ -51,34 +49,21 @@ fn spec(report: &mut Report<'_>, log: &AccessLog) -> Option<LogSpec> {
             return None;
         }
     };
-    let destination = destination(report, log)?;
     Some(LogSpec {
         name: log.name.value.clone(),
-        destination,
+        destination: destination(log),
         format,
         facility,
         tag,
     })
 }
 
-fn destination(report: &mut Report<'_>, log: &AccessLog) -> Option<Destination> {
-    Some(match &log.target.value {
+fn destination(log: &AccessLog) -> Destination {
+    match &log.target.value {
         LogTarget::Stdout => Destination::Stdout,
         LogTarget::Stderr => Destination::Stderr,
         LogTarget::File(path) => Destination::File(path.clone()),
         LogTarget::SyslogUnix(path) => Destination::Syslog(SyslogTarget::Unix(path.clone())),
-        LogTarget::SyslogUdp(endpoint) => {
-            let EndpointHost::Ip(ip) = endpoint.host else {
-                let what = format!("`{endpoint}` names a host; a log is sent to an address");
-                report.add(
-                    &codes::BAD_LOG_TARGET,
-                    log.target.span,
-                    what,
-                    "write its IP address",
-                );
-                return None;
-            };
-            Destination::Syslog(SyslogTarget::Udp(SocketAddr::new(ip, endpoint.port)))
-        }
-    })
+        LogTarget::SyslogUdp(address) => Destination::Syslog(SyslogTarget::Udp(*address)),
+    }
 }

@@ -22,9 +22,6 @@ use keel_observe::{Names, PoolNames};
 use crate::status::Handle;
 pub use summary::RuleSummary;
 
-/// Bytes per second that a request's body must reach on average, after a grace of ten seconds.
-const BODY_RATE_MIN: u64 = 64;
-
 /// A configuration, ready to start.
 #[derive(Debug)]
 pub struct Compiled {
@@ -178,7 +175,7 @@ fn listener(report: &mut Report<'_>, listener: &Listener) -> ListenerPlan {
         idle_timeout_ms: ms(timeouts.idle),
         body_timeout_ms: ms(timeouts.body),
         send_timeout_ms: ms(timeouts.send),
-        body_rate_min: BODY_RATE_MIN,
+        body_rate_min: limits.body_rate.unwrap_or(0),
         requests_max: limits.requests,
         body_bytes_max: limits.body,
         logs: logs::positions(logs),

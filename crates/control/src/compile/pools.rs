@@ -81,6 +81,7 @@ fn plan(report: &mut Report<'_>, id: PoolId, pool: &Pool, first_server: usize) -
         hash_key: hash_key(pool),
         request_edits: edits::level(report, &pool.request_headers),
         host: Some(host(&pool.host)),
+        tunnel_timeout_ms: ms(pool.timeouts.tunnel),
     })
 }
 

@@ -274,7 +274,7 @@ fn plan(
             read_ms: times.read.map(ms),
             send_ms: times.send.map(ms),
             body_ms: times.body.map(ms),
-            tunnel_ms: times.read.map(ms),
+            tunnel_ms: times.tunnel.map(ms),
         },
         request_edits: edits::level(report, &route.headers.request),
         response_edits: response_edits(report, route),
