@@ -83,6 +83,7 @@ pub fn write_request(
         &plan.route.request_edits,
         plan.pool_edits,
     ];
+    let [replaces, own @ ..] = edits;
     copy_kept(
         out,
         buf,
@@ -102,8 +103,8 @@ pub fn write_request(
     } else if ex.framing.te_trailers {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
-    write_forwarded(out, ex, plan);
-    if !ex.record.request_id().is_empty() {
+    write_forwarded(out, ex, plan, edited(&own));
+    if !ex.record.request_id().is_empty() && !edits_any_of(&own, replaces) {
         write_field(
             out,
             plan.request_id.header.as_bytes(),
@@ -112,6 +113,22 @@ pub fn write_request(
     }
     write_edits(out, &edits, vars);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Known headers that edits set or remove: where there is an edit, we write none of our own.
+fn edited(levels: &[&Edits]) -> HeaderSet {
+    levels.iter().fold(HeaderSet::new(), |known, edits| {
+        known.union(edits.remove_known)
+    })
+}
+
+/// Whether edits set or remove a header that `ours` is about.
+fn edits_any_of(levels: &[&Edits], ours: &Edits) -> bool {
+    edited(levels).intersects(ours.remove_known)
+        || ours.remove_named.iter().any(|name| {
+            let removes = |edits: &&Edits| edits.removes(HeaderId::Other, name.as_bytes());
+            levels.iter().any(removes)
+        })
 }
 
 fn dropped_claims(forwarded: ForwardedPlan, trusted: bool) -> HeaderSet {
@@ -235,7 +252,13 @@ pub fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
     }
 }
 
-fn write_forwarded(out: &mut Vec<u8>, ex: &Exchange, plan: &RequestHeadPlan<'_>) {
+/// Writes what the server is told about the client, but for what is edited.
+fn write_forwarded(
+    out: &mut Vec<u8>,
+    ex: &Exchange,
+    plan: &RequestHeadPlan<'_>,
+    edited: HeaderSet,
+) {
     let buf = ex.bytes();
     let ForwardedPlan {
         x_forwarded,
@@ -243,26 +266,32 @@ fn write_forwarded(out: &mut Vec<u8>, ex: &Exchange, plan: &RequestHeadPlan<'_>)
         forwarded,
     } = plan.route.forwarded;
     if x_forwarded != XForwarded::Off {
-        out.extend_from_slice(b"X-Forwarded-For: ");
-        write_chain(out, ex, plan, x_forwarded);
-        out.extend_from_slice(b"\r\n");
+        if !edited.contains(HeaderId::XForwardedFor) {
+            out.extend_from_slice(b"X-Forwarded-For: ");
+            write_chain(out, ex, plan, x_forwarded);
+            out.extend_from_slice(b"\r\n");
+        }
         let told = |id| {
             plan.trusted
                 .then(|| ex.head.fields.first(id, buf))
                 .flatten()
         };
         let scheme = told(HeaderId::XForwardedProto).unwrap_or(plan.listener.scheme.as_bytes());
-        write_field(out, b"X-Forwarded-Proto", scheme);
+        if !edited.contains(HeaderId::XForwardedProto) {
+            write_field(out, b"X-Forwarded-Proto", scheme);
+        }
         let host = told(HeaderId::XForwardedHost).unwrap_or_else(|| ex.normal.authority(buf));
         let host = if host.is_empty() { b"unknown" } else { host };
-        write_field(out, b"X-Forwarded-Host", host);
+        if !edited.contains(HeaderId::XForwardedHost) {
+            write_field(out, b"X-Forwarded-Host", host);
+        }
     }
-    if x_real_ip {
+    if x_real_ip && !edited.contains(HeaderId::XRealIp) {
         out.extend_from_slice(b"X-Real-IP: ");
         write_ip(out, ex.record.client_ip);
         out.extend_from_slice(b"\r\n");
     }
-    if forwarded {
+    if forwarded && !edited.contains(HeaderId::Forwarded) {
         write_rfc7239(out, ex, plan);
     }
 }
@@ -424,7 +453,7 @@ pub fn write_answer(out: &mut Vec<u8>, ex: &Exchange, plan: &AnswerHeadPlan<'_>,
         &edits,
         ex.answer_framing.nominates,
     );
-    if !ex.answer.fields.contains(HeaderId::Date) {
+    if !ex.answer.fields.contains(HeaderId::Date) && !edited(&edits).contains(HeaderId::Date) {
         write_field(out, b"Date", plan.date);
     }
     match plan.body {
@@ -434,7 +463,7 @@ pub fn write_answer(out: &mut Vec<u8>, ex: &Exchange, plan: &AnswerHeadPlan<'_>,
     }
     write_connection(out, ex, plan.keep_alive);
     if let Some(shown) = &plan.shown {
-        write_shown(out, shown);
+        write_shown(out, shown, &edits);
     }
     write_edits(out, &edits, vars);
     out.extend_from_slice(b"\r\n");
@@ -466,14 +495,28 @@ fn write_connection(out: &mut Vec<u8>, ex: &Exchange, keep_alive: bool) {
     }
 }
 
-fn write_shown(out: &mut Vec<u8>, shown: &ShownBackend<'_>) {
-    write_field(out, b"X-Served-By", shown.server.as_bytes());
-    write_field(out, b"X-Backend", shown.server.as_bytes());
-    out.extend_from_slice(b"X-Response-Time-Ms: ");
-    write_number(out, shown.response_ms);
-    out.extend_from_slice(b"\r\nX-Total-Time-Ms: ");
-    write_number(out, shown.total_ms);
-    out.extend_from_slice(b"\r\n");
+/// Writes who answered and when, but for what is edited.
+fn write_shown(out: &mut Vec<u8>, shown: &ShownBackend<'_>, edits: &[&Edits]) {
+    let is_edited = |name: &[u8]| {
+        let id = HeaderId::of(name);
+        edits.iter().any(|edits| edits.removes(id, name))
+    };
+    for name in [&b"X-Served-By"[..], b"X-Backend"] {
+        if !is_edited(name) {
+            write_field(out, name, shown.server.as_bytes());
+        }
+    }
+    for (name, ms) in [
+        (&b"X-Response-Time-Ms"[..], shown.response_ms),
+        (b"X-Total-Time-Ms", shown.total_ms),
+    ] {
+        if !is_edited(name) {
+            out.extend_from_slice(name);
+            out.extend_from_slice(b": ");
+            write_number(out, ms);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
 }
 
 /// Writes an interim answer (RFC 9110, 15.2) for the client: status and end-to-end fields.

@@ -15,6 +15,7 @@ mod cli;
 mod config_errors;
 mod drain;
 mod early_answer;
+mod edits;
 mod errors;
 mod expect;
 mod forwarding;
