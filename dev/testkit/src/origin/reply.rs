@@ -15,7 +15,7 @@ pub struct Seen {
     pub head: RequestHead,
     /// The first 64 KiB of the body.
     pub body: Vec<u8>,
-    /// Its whole length, and whether it followed the [`pattern`].
+    /// Its whole length, and whether it followed the [`pattern()`].
     pub check: Check,
     /// Trailer fields.
     pub trailers: Fields,
