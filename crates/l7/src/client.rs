@@ -20,6 +20,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// The address that the client connected to.
     pub local: SocketAddr,
+    /// The far end's IP address as text, which most requests write twice.
+    pub peer_text: Box<str>,
     /// The listener that took it.
     pub listener: ListenerId,
     /// Bytes read and not yet used.
@@ -36,7 +38,7 @@ pub struct Client {
     pub number: u64,
     /// The client has closed its sending side.
     pub read_closed: bool,
-    /// Size of reads that the last answer to this client reached.
+    /// Size of reads that the last answer to this client reached; small until it was seen to keep up.
     pub read_size: usize,
 }
 
@@ -70,6 +72,7 @@ impl Client {
         Client {
             stream,
             peer,
+            peer_text: peer.ip().to_string().into(),
             local,
             listener,
             input: Buf::default(),
@@ -79,7 +82,7 @@ impl Client {
             requests: 0,
             number: worker.next_connection(),
             read_closed: false,
-            read_size: MEDIUM,
+            read_size: SMALL,
         }
     }
 

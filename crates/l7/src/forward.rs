@@ -219,7 +219,8 @@ async fn attempt(
             walk.ex.record.connect_us = None;
             connection
         }
-        None => connect(walk, route, &plan.pool, server, metrics).await?,
+        // Boxed, so that a request over a kept connection does not carry the room for it.
+        None => Box::pin(connect(walk, route, &plan.pool, server, metrics)).await?,
     };
     connection.requests += 1;
     walk.ex.record.server_address = Some(connection.address);
@@ -349,6 +350,7 @@ fn begin_request(
             .get(server)
             .map_or("", |server| &server.address_text),
         peer: walk.client.peer.ip(),
+        peer_text: &walk.client.peer_text,
         trusted: walk.trusted,
         request_id: &walk.view.snapshot.request_id,
     };

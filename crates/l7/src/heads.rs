@@ -46,6 +46,8 @@ pub struct RequestHeadPlan<'a> {
     pub server_address: &'a str,
     /// The socket's far end.
     pub peer: IpAddr,
+    /// The same as text.
+    pub peer_text: &'a str,
     /// Whether its forwarding headers are believed.
     pub trusted: bool,
     /// How the request's id is written.
@@ -288,11 +290,20 @@ fn write_forwarded(
     }
     if x_real_ip && !edited.contains(HeaderId::XRealIp) {
         out.extend_from_slice(b"X-Real-IP: ");
-        write_ip(out, ex.record.client_ip);
+        write_client(out, ex, plan);
         out.extend_from_slice(b"\r\n");
     }
     if forwarded && !edited.contains(HeaderId::Forwarded) {
         write_rfc7239(out, ex, plan);
+    }
+}
+
+/// The client's address, which is mostly the peer's.
+fn write_client(out: &mut Vec<u8>, ex: &Exchange, plan: &RequestHeadPlan<'_>) {
+    if ex.record.client_ip == plan.peer {
+        out.extend_from_slice(plan.peer_text.as_bytes());
+    } else {
+        write_ip(out, ex.record.client_ip);
     }
 }
 
@@ -315,9 +326,9 @@ fn write_chain(
     }
     if any {
         out.extend_from_slice(b", ");
-        write_ip(out, plan.peer);
+        out.extend_from_slice(plan.peer_text.as_bytes());
     } else {
-        write_ip(out, ex.record.client_ip);
+        write_client(out, ex, plan);
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use keel_http::{BodyFault, BodyLength, ChunkItem, ChunkedDecoder, write_chunk_size};
-use keel_net::{Buf, BufPool, LARGE, MEDIUM, SMALL, poll_read, poll_write_parts};
+use keel_net::{Buf, BufPool, LARGE, MEDIUM, TINY, poll_read, poll_write_parts};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -98,6 +98,8 @@ pub struct Relay {
     /// Bytes to write after the data: a chunk's end, the last chunk with trailers.
     suffix: Vec<u8>,
     suffix_at: usize,
+    /// A message was begun and not released yet.
+    begun: bool,
     /// The source has given all of the body.
     source_ended: bool,
     /// Bytes of the body, or of its framing, have left the input.
@@ -135,6 +137,7 @@ impl Default for Relay {
             raw_len: 0,
             suffix: Vec::new(),
             suffix_at: 0,
+            begun: false,
             source_ended: true,
             taken: false,
             whole_at: None,
@@ -163,6 +166,7 @@ impl Relay {
         now_ms: u64,
     ) {
         self.release(bufs);
+        self.begun = true;
         self.decode = match length {
             BodyLength::Empty => Decode::Fixed(0),
             BodyLength::Fixed(bytes) => Decode::Fixed(bytes),
@@ -203,6 +207,10 @@ impl Relay {
 
     /// Gives the byte strings back; the relay is done with.
     pub fn release(&mut self, bufs: &BufPool) {
+        if !self.begun {
+            return;
+        }
+        self.begun = false;
         bufs.give_string(std::mem::take(&mut self.prefix));
         bufs.give_string(std::mem::take(&mut self.suffix));
         bufs.give_string(std::mem::take(&mut self.replay));
@@ -225,7 +233,7 @@ impl Relay {
 
     /// Starts the size of reads at `read_size` bytes, as the connection's last transfer ended.
     pub fn set_read_size(&mut self, read_size: usize) {
-        self.read_size = read_size.clamp(SMALL, LARGE);
+        self.read_size = read_size.clamp(TINY, LARGE);
     }
 
     /// The size that reads have reached.
@@ -399,7 +407,7 @@ impl Relay {
     /// The sink has taken nothing for a while: holds as little memory as what is left allows.
     pub fn shrink_stalled(&mut self, bufs: &BufPool, input: &mut Buf) {
         self.smooth_bytes = 0;
-        self.read_size = SMALL;
+        self.read_size = TINY;
         if self.data_at > 0 && self.raw_len == input.len() {
             // What was written need not be kept until the rest is.
             input.consume(self.data_at);

@@ -1,4 +1,4 @@
-//! Read buffers in four sizes, kept by the worker and lent to connections that have bytes to hold.
+//! Read buffers in a few sizes, kept by the worker and lent to connections that have bytes to hold.
 //!
 //! A connection holds a buffer only while it holds bytes: what idles costs nothing here, and the last
 //! buffer given back is the next one lent, so it is warm in the cache. Buffers are made zeroed once
@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 
-/// Smallest size: what is left of a head that arrives in drips.
+/// For what a slow peer leaves us with, and for reading from whoever is slow.
 pub const TINY: usize = 1 << 10;
 /// First size for what clients send.
 pub const SMALL: usize = 4 << 10;
@@ -15,7 +15,8 @@ pub const MEDIUM: usize = 16 << 10;
 /// Largest size, for bulk.
 pub const LARGE: usize = 256 << 10;
 
-const CLASSES: [usize; 5] = [TINY, SMALL, MEDIUM, 64 << 10, LARGE];
+/// The smallest class is for a short head that is kept for the log.
+const CLASSES: [usize; 7] = [256, TINY, 2 << 10, SMALL, MEDIUM, 64 << 10, LARGE];
 /// How many buffers of the largest class a worker lends at a time; beyond it, the next smaller ones.
 pub const LARGE_LENT_MAX: usize = 128;
 /// How many bytes of free buffers of each class a worker keeps: a burst's worth, not a peak's.
@@ -186,8 +187,8 @@ impl BufPool {
     pub fn shrink(&self, buf: &mut Buf) {
         if buf.is_empty() {
             self.give(buf);
-        } else if buf.len() * 4 <= buf.capacity() && buf.capacity() > TINY {
-            self.resize(buf, buf.len() + buf.len() / 4);
+        } else if class_of(buf.len()) < class_of(buf.capacity()) {
+            self.resize(buf, buf.len());
         }
     }
 
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn consume_and_fill_keep_the_window() {
         let pool = BufPool::new();
-        let mut buf = pool.take(10);
+        let mut buf = pool.take(TINY);
         assert_eq!(buf.capacity(), TINY);
         assert_eq!(buf.append(b"hello world"), 11);
         buf.consume(6);
@@ -246,7 +247,7 @@ mod tests {
         pool.resize(&mut buf, LARGE);
         assert_eq!((buf.capacity(), buf.filled()), (LARGE, b"abc".as_slice()));
         pool.shrink(&mut buf);
-        assert_eq!((buf.capacity(), buf.filled()), (TINY, b"abc".as_slice()));
+        assert_eq!((buf.capacity(), buf.filled()), (256, b"abc".as_slice()));
         buf.consume(3);
         pool.shrink(&mut buf);
         assert!(buf.is_unset());
