@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use keel_balance::Ask;
+use keel_balance::{Algorithm, Ask};
 use keel_http::{HeadStatus, NormalRequest, RequestHead, frame_request};
-use keel_l7::Target;
+use keel_l7::{Edits, ListenerPlan, Target};
 use keel_route::{HeaderSource, RequestView};
 use keel_types::PoolId;
 
-use crate::compile::Compiled;
+use crate::compile::{Compiled, RemovedNames};
+use crate::hashed::{Asked, in_words};
 
 /// Routes that are told of before the one that matched; the others are summed up.
 const TRIALS_SHOWN_MAX: usize = 10_000;
@@ -18,7 +19,7 @@ const TRIALS_SHOWN_MAX: usize = 10_000;
 pub struct Question {
     /// The method.
     pub method: String,
-    /// The URL, `http://host/path?query`.
+    /// The URL, `http://host/path?query`; `*` for `OPTIONS *`.
     pub url: String,
     /// Headers, as name and value.
     pub headers: Vec<(String, String)>,
@@ -106,24 +107,49 @@ pub fn explain(compiled: &Compiled, question: &Question) -> Result<Explained, St
         question.client,
         plan.name
     )];
-    let mut matched = None;
-    for trial in snapshot.router.explain(&view, TRIALS_SHOWN_MAX) {
-        let name = snapshot.router.name(trial.route).unwrap_or_default();
-        let verdict = if trial.matched { "matches" } else { "no" };
-        lines.push(format!("route     {name}: {verdict}: {}", trial.why));
-        if trial.matched {
-            matched = Some(trial.route);
-        }
-    }
-    let matched = matched.or_else(|| snapshot.router.find(&view));
+    let matched = explain_trials(compiled, plan, &view, &mut lines);
     match matched {
         None => lines.push("answer    404 No matching route found (X-Error: No-Route)".to_owned()),
-        Some(route) => explain_target(compiled, route, question, &mut lines),
+        Some(route) => {
+            explain_steps(compiled, listener, route, &mut lines);
+            let asked = Asked {
+                head: &head,
+                bytes: &bytes,
+                target: normal.target(&bytes),
+                view,
+            };
+            explain_target(compiled, route, &asked, &mut lines);
+        }
     }
     Ok(Explained {
         lines,
         matched: matched.is_some(),
     })
+}
+
+/// Which routes were tried and why; the one that matched.
+fn explain_trials(
+    compiled: &Compiled,
+    plan: &ListenerPlan,
+    view: &RequestView<'_>,
+    lines: &mut Vec<String>,
+) -> Option<usize> {
+    let router = &compiled.snapshot.router;
+    let mut matched = None;
+    for trial in router.explain(view, TRIALS_SHOWN_MAX) {
+        let name = router.name(trial.route).unwrap_or_default();
+        let verdict = if trial.matched { "matches" } else { "no" };
+        let why = match trial.route < compiled.routes_before {
+            // The router knows numbers of listeners only.
+            true => format!("the listener is {}", plan.name),
+            false => trial.why,
+        };
+        lines.push(format!("route     {name}: {verdict}: {why}"));
+        if trial.matched {
+            matched = Some(trial.route);
+        }
+    }
+    matched.or_else(|| router.find(view))
 }
 
 fn refused(why: &str, status: u16) -> Explained {
@@ -136,17 +162,7 @@ fn refused(why: &str, status: u16) -> Explained {
 
 /// The question as the bytes that a client would send, so that it goes through the same door.
 fn as_request(question: &Question) -> Result<Vec<u8>, String> {
-    let rest = question
-        .url
-        .strip_prefix("http://")
-        .or_else(|| question.url.strip_prefix("https://"))
-        .ok_or_else(|| format!("`{}` is no URL: write http://host/path", question.url))?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at(end);
-    let target = match target.starts_with('/') {
-        true => target.to_owned(),
-        false => format!("/{target}"),
-    };
+    let (authority, target) = authority_and_target(&question.url)?;
     let mut out = format!("{} {target} HTTP/1.1\r\n", question.method);
     if !question
         .headers
@@ -160,6 +176,23 @@ fn as_request(question: &Question) -> Result<Vec<u8>, String> {
     }
     out.push_str("\r\n");
     Ok(out.into_bytes())
+}
+
+/// Splits a URL into what `Host` says and what the request line says.
+fn authority_and_target(url: &str) -> Result<(&str, String), String> {
+    if url == "*" {
+        return Ok(("localhost", url.to_owned()));
+    }
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))
+        .ok_or_else(|| format!("`{url}` is no URL: write http://host/path"))?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    Ok(match target.starts_with('/') {
+        true => (authority, target.to_owned()),
+        false => (authority, format!("/{target}")),
+    })
 }
 
 fn listener(compiled: &Compiled, question: &Question) -> Result<usize, String> {
@@ -179,22 +212,30 @@ fn listener(compiled: &Compiled, question: &Question) -> Result<usize, String> {
         })
 }
 
-fn explain_target(compiled: &Compiled, route: usize, question: &Question, lines: &mut Vec<String>) {
+fn explain_target(compiled: &Compiled, route: usize, asked: &Asked<'_>, lines: &mut Vec<String>) {
     let Some(plan) = compiled.snapshot.routes.get(route) else {
         return;
     };
-    explain_steps(plan, lines);
     match &plan.target {
-        Target::Pool(pool) => explain_pool(compiled, *pool, question, lines),
+        Target::Pool(pool) => explain_pool(compiled, *pool, asked, lines),
         Target::Split { split, pools, by } => {
             let weights: Vec<String> = pools
                 .iter()
                 .enumerate()
                 .map(|(at, pool)| format!("{} {}", pool_name(compiled, *pool), split.weight(at)))
                 .collect();
-            lines.push(format!("split     by {by:?}: {}", weights.join(", ")));
+            let goes_to = asked
+                .hash(by)
+                .and_then(|hash| pools.get(split.choose_hash(hash)))
+                .map(|pool| format!("; this one goes to {}", pool_name(compiled, *pool)));
+            lines.push(format!(
+                "split     by {}: {}{}",
+                in_words(by),
+                weights.join(", "),
+                goes_to.unwrap_or_default()
+            ));
             for pool in pools {
-                explain_pool(compiled, *pool, question, lines);
+                explain_pool(compiled, *pool, asked, lines);
             }
         }
         Target::Redirect { status, location } => {
@@ -212,23 +253,35 @@ fn explain_target(compiled: &Compiled, route: usize, question: &Question, lines:
     }
 }
 
-fn explain_steps(plan: &keel_l7::RoutePlan, lines: &mut Vec<String>) {
-    if let Some(bytes) = plan.body_bytes_max {
-        lines.push(format!("step      limit: a body of at most {bytes} bytes"));
+/// Limits and edits, from the outside to the inside.
+fn explain_steps(compiled: &Compiled, listener: usize, route: usize, lines: &mut Vec<String>) {
+    let snapshot = &compiled.snapshot;
+    let (Some(outer), Some(inner)) = (snapshot.listeners.get(listener), snapshot.routes.get(route))
+    else {
+        return;
+    };
+    let bytes = inner.body_bytes_max.unwrap_or(outer.body_bytes_max);
+    lines.push(format!("step      limit: a body of at most {bytes} bytes"));
+    let none = RemovedNames::default();
+    let outer_gone = compiled.removed.listeners.get(listener).unwrap_or(&none);
+    let inner_gone = compiled.removed.routes.get(route).unwrap_or(&none);
+    if matches!(inner.target, Target::Pool(_) | Target::Split { .. }) {
+        explain_edits("request", &outer.request_edits, &outer_gone.request, lines);
+        explain_edits("request", &inner.request_edits, &inner_gone.request, lines);
     }
-    for (what, edits) in [
-        ("request", &plan.request_edits),
-        ("answer", &plan.response_edits),
-    ] {
-        for field in &edits.write {
-            lines.push(format!(
-                "step      {what} header {}: {}",
-                field.name, field.value
-            ));
-        }
-        for name in &edits.remove_named {
-            lines.push(format!("step      {what} header {name} is removed"));
-        }
+    explain_edits("answer", &outer.response_edits, &outer_gone.response, lines);
+    explain_edits("answer", &inner.response_edits, &inner_gone.response, lines);
+}
+
+fn explain_edits(what: &str, edits: &Edits, gone: &[String], lines: &mut Vec<String>) {
+    for name in gone {
+        lines.push(format!("step      {what} header {name} is removed"));
+    }
+    for field in &edits.write {
+        lines.push(format!(
+            "step      {what} header {}: {}",
+            field.name, field.value
+        ));
     }
 }
 
@@ -237,7 +290,7 @@ fn pool_name(compiled: &Compiled, pool: PoolId) -> &str {
     plan.map_or("", |plan| plan.pool.name.as_str())
 }
 
-fn explain_pool(compiled: &Compiled, pool: PoolId, question: &Question, lines: &mut Vec<String>) {
+fn explain_pool(compiled: &Compiled, pool: PoolId, asked: &Asked<'_>, lines: &mut Vec<String>) {
     let Some(plan) = compiled.snapshot.pools.get(usize::from(pool.0)) else {
         return;
     };
@@ -247,11 +300,24 @@ fn explain_pool(compiled: &Compiled, pool: PoolId, question: &Question, lines: &
         plan.pool.name,
         balancer.algorithm()
     ));
+    let gone = compiled.removed.pools.get(usize::from(pool.0));
+    let gone = gone.map_or(&[][..], Vec::as_slice);
+    explain_edits("request", &plan.request_edits, gone, lines);
+    if let Some(hashed) = &plan.hash_key {
+        lines.push(format!("step      the hash is of {}", in_words(hashed)));
+    }
+    let by_chance = matches!(
+        balancer.algorithm(),
+        Algorithm::Random | Algorithm::WeightedRandom | Algorithm::PowerOfTwo
+    );
     let chosen = balancer
         .select(&Ask {
-            client: Some(question.client),
+            client: Some(asked.view.client),
+            hash: plan.hash_key.as_ref().and_then(|key| asked.hash(key)),
             ..Ask::at(0, 0)
         })
+        .ok()
+        .filter(|_| !by_chance)
         .map(|selected| selected.index);
     for (index, server) in plan.pool.servers.iter().enumerate() {
         let spec = balancer.endpoint(index);
@@ -262,7 +328,7 @@ fn explain_pool(compiled: &Compiled, pool: PoolId, question: &Question, lines: &
         if spec.down {
             facts.push("down: gets no new traffic".to_owned());
         }
-        if chosen == Ok(index) {
+        if chosen == Some(index) {
             facts.push("would be chosen by a fresh start".to_owned());
         }
         lines.push(format!(

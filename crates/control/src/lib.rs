@@ -7,11 +7,12 @@
 
 mod compile;
 mod explain;
+mod hashed;
 mod limits;
 mod start;
 mod status;
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, Removed, RemovedNames, RuleSummary, compile};
 pub use explain::{Explained, Question, explain};
 pub use start::{Bind, Running, StartFault, start};
 pub use status::{Page, Status};

@@ -27,8 +27,8 @@ pub const LISTENERS_MAX: usize = 1024;
 pub const POOLS_MAX: usize = 65_535;
 /// Most access logs, those written in place included.
 pub const ACCESS_LOGS_MAX: usize = 1024;
-/// Most servers of one pool.
-pub const SERVERS_MAX: usize = 65_535;
+/// Most servers of one pool; no balancer takes more.
+pub const SERVERS_MAX: usize = 65_000;
 
 /// What is known while the model is made.
 struct Lower<'a> {

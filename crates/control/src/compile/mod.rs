@@ -6,20 +6,23 @@
 mod edits;
 mod logs;
 mod pools;
+mod removed;
+mod report;
 mod routes;
 mod summary;
 
 use std::sync::Arc;
 
+use keel_config::Diagnostic;
 use keel_config::model::{ClientHeader, KeepId, Listener, Model};
-use keel_config::{Code, Diagnostic, Severity, Span, codes};
-use keel_http::template::{Template, TemplateFault};
 use keel_http::{HeadLimits, HeaderId};
 use keel_l7::{KeepRequestId, ListenerPlan, RequestIdPlan, Snapshot};
 use keel_observe::log::LogSpec;
 use keel_observe::{Names, PoolNames};
 
 use crate::status::Handle;
+pub use removed::{Removed, RemovedNames};
+use report::Report;
 pub use summary::RuleSummary;
 
 /// A configuration, ready to start.
@@ -33,6 +36,8 @@ pub struct Compiled {
     pub names: Names,
     /// What `/stats` tells about the routes.
     pub rules: Vec<RuleSummary>,
+    /// What `explain` tells of headers that go.
+    pub removed: Removed,
     /// Routes that stand before those of the file (redirects of whole listeners).
     pub routes_before: usize,
     /// Answers pages that routes expose, once the status is known.
@@ -41,59 +46,12 @@ pub struct Compiled {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Collects what is wrong.
-pub(crate) struct Report<'a> {
-    pub(crate) model: &'a Model,
-    pub(crate) found: Vec<Diagnostic>,
-}
-
-impl Report<'_> {
-    pub(crate) fn add(
-        &mut self,
-        code: &'static Code,
-        span: Span,
-        what: impl Into<String>,
-        help: &str,
-    ) {
-        let mut diagnostic = Diagnostic::new(code, &self.model.sources, span, what);
-        if !help.is_empty() {
-            diagnostic = diagnostic.help(help);
-        }
-        self.found.push(diagnostic);
-    }
-
-    /// A template, or a report and an empty one.
-    pub(crate) fn template(&mut self, text: &str, span: Span) -> Template {
-        match Template::parse(text) {
-            Ok(template) => template,
-            Err(fault) => {
-                self.bad_template(&fault, text, span);
-                Template::default()
-            }
-        }
-    }
-
-    pub(crate) fn bad_template(&mut self, fault: &TemplateFault, text: &str, span: Span) {
-        let shown = match fault.name.is_empty() {
-            true => format!("`{text}`: {fault}"),
-            false => format!("`${}` in `{text}`: {fault}", fault.name),
-        };
-        let diagnostic = Diagnostic::new(&codes::BAD_TEMPLATE, &self.model.sources, span, shown)
-            .guess(fault.suggestion.map(|name| format!("${name}")))
-            .help("the reference page of variables lists every name; write `$$` for a dollar");
-        self.found.push(diagnostic);
-    }
-}
-
 /// Compiles a model.
 ///
 /// # Errors
 /// All that the cores find wrong, errors and warnings.
 pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
-    let mut report = Report {
-        model,
-        found: Vec::new(),
-    };
+    let mut report = Report::new(model);
     let handle = Arc::new(Handle::default());
     let logs = logs::specs(&mut report);
     let pools = pools::plans(&mut report);
@@ -103,17 +61,14 @@ pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
         .iter()
         .map(|it| listener(&mut report, it))
         .collect();
-    if report
-        .found
-        .iter()
-        .any(|found| found.severity() == Severity::Error)
-    {
-        return Err(report.found);
+    if report.failed() {
+        return Err(report.sorted());
     }
     let (Some(router), Some(pools)) = (routes.router, pools) else {
-        return Err(report.found);
+        return Err(report.sorted());
     };
     let rules = summary::rules(model);
+    let removed = Removed::of(model, routes.before);
     let names = names(model, &routes.names);
     let snapshot = Snapshot {
         listeners,
@@ -142,9 +97,10 @@ pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
         logs,
         names,
         rules,
+        removed,
         routes_before: routes.before,
         handle,
-        warnings: report.found,
+        warnings: report.sorted(),
     })
 }
 

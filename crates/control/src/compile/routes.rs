@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use keel_balance::Split;
-use keel_config::Diagnostic;
 use keel_config::model::{
     self, Condition, ErrorPages, FieldTest, Redirect, Respond, Route, SplitBy,
 };
-use keel_config::{Span, codes};
+use keel_config::{Code, Diagnostic, Span, codes};
 use keel_l7::{
     Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, RoutePlan, RouteTimeouts, Target,
     XForwarded,
@@ -33,8 +32,11 @@ pub(super) struct Routes {
     pub(super) before: usize,
 }
 
-/// Where each part of a matcher was written.
-type Places = Vec<(PathInMatcher, Span)>;
+/// Where each part of a matcher was written, and the code of what may be wrong with it.
+type Places = Vec<(PathInMatcher, Span, &'static Code)>;
+
+/// For parts without a pattern: there can only be too many of them.
+const NO_PATTERN: &Code = &codes::OUT_OF_RANGE;
 
 /// Compiles all routes.
 pub(super) fn plans(report: &mut Report<'_>, handle: &Arc<Handle>) -> Routes {
@@ -53,15 +55,15 @@ pub(super) fn plans(report: &mut Report<'_>, handle: &Arc<Handle>) -> Routes {
             name: name.clone(),
             matcher: Matcher::Listener(vec![id]),
         });
-        places.push(vec![(PathInMatcher::default(), redirect.span)]);
+        places.push(vec![(PathInMatcher::default(), redirect.span, NO_PATTERN)]);
         let target = redirect_target(report, &redirect.value);
         plans.push(bare_plan(name, target, shared_pages.clone()));
     }
     let before = specs.len();
     for route in &model.routes {
-        let mut found = Places::new();
+        // The whole comes first: a part that is all of it says more.
+        let mut found = vec![(PathInMatcher::default(), route.condition.span, NO_PATTERN)];
         let matcher = matcher(&route.condition.value, &mut Vec::new(), &mut found);
-        found.push((PathInMatcher::default(), route.condition.span));
         specs.push(RouteSpec {
             name: route.name.value.clone(),
             matcher,
@@ -93,18 +95,26 @@ pub(super) fn plans(report: &mut Report<'_>, handle: &Arc<Handle>) -> Routes {
 
 fn fault_found(report: &mut Report<'_>, fault: &RouteFault, places: &[Places]) {
     let found = places.get(fault.route).map_or(&[][..], Vec::as_slice);
-    // The longest place that is a beginning of the fault's.
-    let span = found
+    // The longest place that is a beginning of the fault's; of two, the later one.
+    let (span, code) = found
         .iter()
-        .filter(|(path, _)| fault.part.0.starts_with(&path.0))
-        .max_by_key(|(path, _)| path.0.len())
-        .map_or(Span::default(), |(_, span)| *span);
-    let code = if fault.message.contains("glob") {
-        &codes::BAD_GLOB
-    } else {
-        &codes::BAD_REGEX
-    };
-    report.add(code, span, fault.message.clone(), "");
+        .filter(|(path, ..)| fault.part.0.starts_with(&path.0))
+        .max_by_key(|(path, ..)| path.0.len())
+        .map_or((Span::default(), NO_PATTERN), |(_, span, code)| {
+            (*span, *code)
+        });
+    report.add(code, span, one_line(&fault.message), "");
+}
+
+/// Without the drawing of a regular expression's fault: the report shows the text itself.
+fn one_line(message: &str) -> String {
+    match (
+        message.split_once(": regex parse error:"),
+        message.rsplit_once("\nerror: "),
+    ) {
+        (Some((says, _)), Some((_, cause))) => format!("{says}: {cause}"),
+        _ => message.to_owned(),
+    }
 }
 
 fn warn_unreachable(report: &mut Report<'_>, router: &Router, before: usize) {
@@ -136,7 +146,7 @@ fn warn_unreachable(report: &mut Report<'_>, router: &Router, before: usize) {
         {
             found = found.related(&model.sources, first.name.span, "this route takes them");
         }
-        report.found.push(found);
+        report.push(found);
     }
 }
 
@@ -163,15 +173,19 @@ fn matcher(condition: &Condition, path: &mut Vec<Step>, places: &mut Places) -> 
         }
         Condition::Listener(ids) => Matcher::Listener(ids.iter().map(|id| id.value.0).collect()),
         Condition::Host(hosts) => {
-            let hosts = hosts
-                .iter()
-                .map(|host| (Matcher::Host(host_pattern(host)), host.span));
+            let hosts = hosts.iter().map(|host| {
+                (
+                    Matcher::Host(host_pattern(host)),
+                    host.span,
+                    &codes::BAD_HOST,
+                )
+            });
             alternatives(hosts.collect(), path, places)
         }
         Condition::Path(paths) => {
             let paths = paths
                 .iter()
-                .map(|it| (Matcher::Path(path_pattern(it)), it.span));
+                .map(|it| (Matcher::Path(path_pattern(it)), it.span, path_code(it)));
             alternatives(paths.collect(), path, places)
         }
         Condition::Method(methods) => {
@@ -194,20 +208,23 @@ fn matcher(condition: &Condition, path: &mut Vec<Step>, places: &mut Places) -> 
     }
 }
 
+/// A matcher, where it was written, and the code of what may be wrong with it.
+type Part = (Matcher, Span, &'static Code);
+
 /// One of several; a single one stands for itself.
-fn alternatives(mut parts: Vec<(Matcher, Span)>, path: &[Step], places: &mut Places) -> Matcher {
+fn alternatives(mut parts: Vec<Part>, path: &[Step], places: &mut Places) -> Matcher {
     if parts.len() == 1
-        && let Some((only, span)) = parts.pop()
+        && let Some((only, span, code)) = parts.pop()
     {
-        places.push((PathInMatcher(path.to_vec()), span));
+        places.push((PathInMatcher(path.to_vec()), span, code));
         return only;
     }
-    for (position, (_, span)) in parts.iter().enumerate() {
+    for (position, (_, span, code)) in parts.iter().enumerate() {
         let mut at = path.to_vec();
         at.push(Step::Any(position));
-        places.push((PathInMatcher(at), *span));
+        places.push((PathInMatcher(at), *span, code));
     }
-    Matcher::Any(parts.into_iter().map(|(part, _)| part).collect())
+    Matcher::Any(parts.into_iter().map(|(part, ..)| part).collect())
 }
 
 fn field(
@@ -219,7 +236,10 @@ fn field(
     let parts = test
         .tests
         .iter()
-        .map(|value| (make(test.name.value.clone(), value_test(value)), value.span))
+        .map(|value| {
+            let matcher = make(test.name.value.clone(), value_test(value));
+            (matcher, value.span, value_code(value))
+        })
         .collect();
     alternatives(parts, path, places)
 }
@@ -241,6 +261,21 @@ fn path_pattern(pattern: &model::PathPattern) -> PathPattern {
         },
         model::PathPattern::Glob(glob) => PathPattern::Glob(glob.clone()),
         model::PathPattern::Regex(regex) => PathPattern::Regex(regex.clone()),
+    }
+}
+
+fn path_code(pattern: &model::PathPattern) -> &'static Code {
+    match pattern {
+        model::PathPattern::Exact(_) | model::PathPattern::Prefix { .. } => &codes::BAD_PATH,
+        model::PathPattern::Glob(_) => &codes::BAD_GLOB,
+        model::PathPattern::Regex(_) => &codes::BAD_REGEX,
+    }
+}
+
+fn value_code(test: &model::ValueTest) -> &'static Code {
+    match test {
+        model::ValueTest::Regex(_) => &codes::BAD_REGEX,
+        _ => &codes::BAD_FIELD_VALUE,
     }
 }
 
