@@ -11,7 +11,6 @@ use keel_net::{BindFault, Bound, Drain, bind, bind_like, raise_descriptor_limit}
 use keel_observe::log::{LogFault, LogLimits, UtcOffset};
 use keel_observe::{LogWriter, Registry};
 use keel_types::ListenerId;
-use keel_upstream::Server;
 
 use crate::compile::Compiled;
 use crate::limits::connections_max;
@@ -70,7 +69,6 @@ pub struct Running {
     drain: Drain,
     drain_timeout: Duration,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
-    servers: Vec<Arc<Server>>,
 }
 
 /// What each worker thread is made of.
@@ -138,11 +136,6 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
     });
     let drain_timeout = model.process.drain_timeout;
     let threads = spawn_workers(model, &shared, sockets, workers, drain_timeout)?;
-    let servers = snapshot
-        .pools
-        .iter()
-        .flat_map(|plan| plan.pool.servers.clone())
-        .collect();
     Ok(Running {
         binds,
         workers,
@@ -152,16 +145,10 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
         drain,
         drain_timeout,
         threads,
-        servers,
     })
 }
 
 impl Running {
-    /// The servers of all pools, for [`keel_upstream::keep_resolving`].
-    pub fn servers(&self) -> Vec<Arc<Server>> {
-        self.servers.clone()
-    }
-
     /// Opens the files of the access logs anew.
     pub fn reopen_logs(&self) {
         self.logs.reopen();

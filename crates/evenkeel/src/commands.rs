@@ -1,5 +1,6 @@
 //! The commands that read a configuration.
 
+use std::io::Write;
 use std::path::Path;
 
 use keel_control::{Question, explain as explain_request};
@@ -19,19 +20,16 @@ pub fn run(file: &Path) -> Result<(), Failure> {
 /// `check FILE`
 pub fn check(file: &Path) -> Result<(), Failure> {
     let (model, compiled) = compiled(from_file(file))?;
-    println!(
-        "{}: fine: {} listeners, {} routes, {} pools, {} servers",
+    let servers = compiled.snapshot.pools.iter();
+    let servers: usize = servers.map(|plan| plan.pool.servers.len()).sum();
+    print_line(&format!(
+        "{}: fine: {}, {}, {}, {}",
         file.display(),
-        model.listeners.len(),
-        model.routes.len(),
-        model.pools.len(),
-        compiled
-            .snapshot
-            .pools
-            .iter()
-            .map(|plan| plan.pool.servers.len())
-            .sum::<usize>(),
-    );
+        counted(model.listeners.len(), "listener"),
+        counted(model.routes.len(), "route"),
+        counted(model.pools.len(), "pool"),
+        counted(servers, "server"),
+    ));
     Ok(())
 }
 
@@ -82,13 +80,25 @@ pub fn explain(options: &Explain) -> Result<(), Failure> {
     };
     let explained = explain_request(&compiled, &question).map_err(Failure::Usage)?;
     for line in explained.lines {
-        println!("{line}");
+        print_line(&line);
     }
     Ok(())
 }
 
 /// `schema`
 pub fn schema() -> Result<(), Failure> {
-    println!("{:#}", keel_config::schema());
+    print_line(&format!("{:#}", keel_config::schema()));
     Ok(())
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+/// A line on standard output. A reader that went away (`| head`) has seen enough.
+fn print_line(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }

@@ -1,14 +1,15 @@
 //! From a compiled configuration to a running process: start, admin listener, signals, drain.
 
+use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use keel_config::Model;
 use keel_config::model::{Admin, EndpointHost};
-use keel_control::{Compiled, Running, StartFault, start};
-use keel_net::Drain;
-use keel_upstream::keep_resolving;
+use keel_control::{Compiled, Running, start};
+use keel_net::{Bound, Drain};
+use keel_upstream::Resolver;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,97 +20,94 @@ const DRAIN_SLACK: Duration = Duration::from_secs(2);
 
 /// Serves until a signal says stop, then drains.
 pub fn serve(model: &Model, compiled: Compiled) -> Result<()> {
-    let running = start(model, compiled)?;
-    for bind in &running.binds {
-        tracing::info!(
-            "listening listener={} address={}",
-            bind.listener,
-            bind.address
-        );
-    }
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .context("no runtime")?;
-    let stop = Drain::new();
-    runtime.block_on(async {
-        let admin = start_admin(model.admin.as_ref(), &running, &stop)?;
-        let resolving = tokio::spawn(keep_resolving(running.servers()));
-        tracing::info!(
-            workers = running.workers,
-            connections = running.connections_max,
-            "ready"
-        );
-        wait_for_stop(&running).await?;
-        tracing::info!("stopping: no new connections, running requests may finish");
-        running.begin_drain();
-        resolving.abort();
-        wait_for_end(&running).await;
-        stop.begin();
-        for task in admin {
-            task.abort();
-        }
-        Ok::<(), anyhow::Error>(())
-    })?;
+    let outcome = runtime.block_on(serve_on(model, compiled));
     // Look-ups of names run on threads of their own and cannot be stopped: nobody waits for them.
     runtime.shutdown_background();
+    let running = outcome?;
     if !running.is_over() {
-        return Ok(());
+        bail!("stopped without waiting for what still ran");
     }
     running.join().context("a worker failed")?;
     tracing::info!("stopped");
     Ok(())
 }
 
-type AdminTask = tokio::task::JoinHandle<std::io::Result<()>>;
+async fn serve_on(model: &Model, compiled: Compiled) -> Result<Running> {
+    let pools = compiled.snapshot.pools.iter();
+    let mut resolver = Resolver::new(pools.flat_map(|plan| plan.pool.servers.clone()));
+    let all_known = resolver.look_up().await;
+    // Whatever can fail comes before the first client is let in.
+    let admin = bind_admin(model.admin.as_ref())?;
+    let running = start(model, compiled)?;
+    for bind in &running.binds {
+        let (listener, address) = (&bind.listener, bind.address);
+        tracing::info!("listening listener={listener} address={address}");
+    }
+    let stop = Drain::new();
+    for bound in admin {
+        tracing::info!("listening listener=admin address={}", bound.address);
+        let (status, stop) = (Arc::clone(&running.status), stop.clone());
+        tokio::spawn(async move {
+            keel_admin::serve(bound.listener, status, async move { stop.begun().await }).await
+        });
+    }
+    let resolving = tokio::spawn(resolver.keep(all_known));
+    tracing::info!(
+        workers = running.workers,
+        connections = running.connections_max,
+        "ready"
+    );
+    wait_for_stop(&running).await?;
+    tracing::info!("stopping: no new connections, running requests may finish");
+    running.begin_drain();
+    resolving.abort();
+    wait_for_end(&running).await;
+    stop.begin();
+    Ok(running)
+}
 
-/// Starts the admin listener. One that nobody asked for may find its port busy.
-fn start_admin(admin: Option<&Admin>, running: &Running, stop: &Drain) -> Result<Vec<AdminTask>> {
-    let mut tasks = Vec::new();
-    let Some(admin) = admin else { return Ok(tasks) };
+/// Binds the admin listener. One that nobody asked for may find its port busy.
+pub fn bind_admin(admin: Option<&Admin>) -> Result<Vec<Bound>> {
+    /// Connections that may wait there.
+    const BACKLOG: i32 = 128;
+
+    let mut all = Vec::new();
+    let Some(admin) = admin else { return Ok(all) };
     for address in &admin.binds {
         let wanted = &address.value;
         let host = match &wanted.host {
             EndpointHost::Ip(ip) => ip.to_string(),
             EndpointHost::Name(name) => name.clone(),
         };
-        let bound = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), wanted.port))
+        let at = (host.as_str(), wanted.port)
+            .to_socket_addrs()
             .with_context(|| format!("admin: {wanted} does not resolve"))?
             .next()
-            .with_context(|| format!("admin: {wanted} resolves to nothing"))
-            .and_then(|at| {
-                keel_net::bind(at, 128).map_err(|fault| {
-                    StartFault::Bind {
-                        listener: "admin".into(),
-                        fault,
-                    }
-                    .into()
-                })
-            });
-        let bound = match bound {
-            Ok(bound) => bound,
-            Err(error) if admin.defaulted => {
+            .with_context(|| format!("admin: {wanted} resolves to nothing"))?;
+        match keel_net::bind(at, BACKLOG) {
+            Ok(bound) => all.push(bound),
+            Err(fault) if admin.defaulted => {
                 tracing::warn!(
-                    "no admin listener: {error:#}; set `admin:` to another address or off"
+                    "no admin listener: {fault}; set `admin:` to another address or off"
                 );
-                continue;
             }
-            Err(error) => return Err(error),
-        };
-        tracing::info!("listening listener=admin address={}", bound.address);
-        let (status, stop) = (Arc::clone(&running.status), stop.clone());
-        tasks.push(tokio::spawn(async move {
-            keel_admin::serve(bound.listener, status, async move { stop.begun().await }).await
-        }));
+            Err(fault) => bail!("listener `admin`: {fault}"),
+        }
     }
-    Ok(tasks)
+    Ok(all)
 }
 
-/// Waits for SIGTERM or SIGINT; SIGUSR1 opens the logs anew on the way.
+/// Waits for SIGTERM or SIGINT. On the way SIGUSR1 opens the logs anew, and SIGHUP, which elsewhere
+/// means a reload, must not end the process.
 async fn wait_for_stop(running: &Running) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
     let mut reopen = signal(SignalKind::user_defined1()).context("cannot catch SIGUSR1")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
     let mut look = tokio::time::interval(Duration::from_millis(500));
     loop {
         tokio::select! {
@@ -118,6 +116,9 @@ async fn wait_for_stop(running: &Running) -> Result<()> {
             _ = reopen.recv() => {
                 tracing::info!("opening the access logs anew");
                 running.reopen_logs();
+            }
+            _ = hangup.recv() => {
+                tracing::warn!("SIGHUP does nothing in this version: there is no reload yet");
             }
             _ = look.tick() => anyhow::ensure!(!running.has_failed(), "a worker ended by itself"),
         }

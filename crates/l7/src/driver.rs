@@ -51,7 +51,13 @@ pub async fn exchange(
     let mut walk = Walk::new(worker, view, listener, client, ex);
     let next = match walk_phases(&mut walk).await {
         Ok(next) => next,
-        Err(kind) => fail(&mut walk, kind).await,
+        Err(kind) => {
+            if let Kind::BadHead(_) = kind {
+                let listener = walk.client.listener;
+                walk.view.metrics.listener(listener).bad_request();
+            }
+            fail(&mut walk, kind).await
+        }
     };
     finish(&mut walk);
     next

@@ -81,15 +81,24 @@ pub async fn forward(
             }
         };
         let server = selected.index;
+        if let Some(before) = tried.as_slice().last() {
+            count_retry(walk, pool, *before);
+        }
         match try_server(walk, route, plan, selected, &mut fresh_only).await {
             Ok(attempt) => return Ok(attempt),
             Err((kind, false)) => return Err(kind),
             Err((kind, true)) => last = Some(kind),
         }
-        walk.ex.record.retries += 1;
         tried.push(server);
     }
     Err(last.unwrap_or(Kind::NoServer))
+}
+
+/// An attempt on this server is followed by another one.
+fn count_retry(walk: &mut Walk<'_>, pool: PoolId, server: usize) {
+    walk.ex.record.retries += 1;
+    let position = keel_types::ServerIndex(server as u32);
+    walk.view.metrics.server(pool, position).retried();
 }
 
 fn nobody(fault: SelectFault) -> Kind {
@@ -138,13 +147,10 @@ async fn try_server(
                 if reused && is_stale(kind) && again {
                     // The server closed it while we were about to use it: nobody's fault.
                     *fresh_only = true;
-                    metrics.retried();
+                    count_retry(walk, plan.pool.id, server);
                     continue;
                 }
                 settle_failure(walk, plan, server, kind, metrics);
-                if again {
-                    metrics.retried();
-                }
                 return Err((kind, again));
             }
         }

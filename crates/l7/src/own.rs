@@ -110,6 +110,7 @@ async fn send_reply(
 /// connection.
 pub(crate) async fn fail(walk: &mut Walk<'_>, kind: Kind) -> Next {
     let row = kind.row();
+    tell(walk, kind);
     walk.ex.record.termination = row.termination();
     if walk.answer_begun {
         let until_close = walk.ex.head.version == Version::Http10;
@@ -144,6 +145,19 @@ pub(crate) async fn fail(walk: &mut Walk<'_>, kind: Kind) -> Next {
     match send_reply(walk, route, &reply, row.keeps_connection).await {
         Ok(next) => next,
         Err(_) => Next::Close,
+    }
+}
+
+/// Why the bytes of a peer were refused stands in no status code: it is told to whoever debugs.
+fn tell(walk: &Walk<'_>, kind: Kind) {
+    match kind {
+        Kind::BadHead(fault) => {
+            tracing::debug!(client = %walk.client.peer, "request refused: {fault}");
+        }
+        Kind::BadAnswer(fault) => {
+            tracing::debug!(server = ?walk.ex.record.server_address, "answer refused: {fault}");
+        }
+        _ => {}
     }
 }
 

@@ -276,7 +276,7 @@ pub(crate) fn settle(walk: &mut Walk<'_>, pool: PoolId, attempt: &Attempt) {
     let received = ex.answer.len as u64 + ex.down.body_bytes;
     ex.record.bytes_sent += ex.down.written_bytes;
     ex.record.body_bytes_sent = ex.down.body_bytes.min(ex.down.written_bytes);
-    ex.record.server_bytes_sent += ex.up.written_bytes - attempt.sent_bytes;
+    ex.record.server_bytes_sent += ex.up.written_bytes.saturating_sub(attempt.sent_bytes);
     ex.record.server_bytes_received = received;
     let view = walk.view;
     let server = ServerIndex(attempt.server as u32);

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use keel_http::BodyLength;
 use keel_net::Buf;
-use keel_types::{Phase, PoolId, Reason, Side, Termination};
+use keel_types::{Phase, PoolId, Reason, ServerIndex, Side, Termination};
 use tokio::io::AsyncWrite;
 
 use crate::driver::Next;
@@ -34,6 +34,7 @@ pub async fn tunnel(
     mut attempt: Attempt,
 ) -> Result<Next, Kind> {
     begin(walk, route);
+    count_head(walk, pool, &mut attempt);
     walk.answer_begun = true;
     let pools = &walk.view.snapshot.pools;
     let idle_ms = route.timeouts.tunnel_ms.unwrap_or_else(|| {
@@ -102,6 +103,13 @@ pub async fn tunnel(
     walk.ex.record.termination = ended;
     settle(walk, pool, &attempt);
     Ok(Next::Close)
+}
+
+/// The relay to the server begins anew with the tunnel: the request's head is counted before that.
+fn count_head(walk: &Walk<'_>, pool: PoolId, attempt: &mut Attempt) {
+    let server = ServerIndex(attempt.server as u32);
+    let head = std::mem::take(&mut attempt.sent_bytes);
+    walk.view.metrics.server(pool, server).bytes(head, 0);
 }
 
 /// Turns both relays into pipes: what was read ahead goes first.

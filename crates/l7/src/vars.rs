@@ -108,7 +108,7 @@ impl Vars<'_> {
             Var::UpstreamStatus if record.server_status > 0 => {
                 write_status(out, record.server_status);
             }
-            Var::UpstreamConnectTime if record.server.is_some() => {
+            Var::UpstreamConnectTime if record.sent_us > 0 => {
                 write_seconds(out, record.connect_us.unwrap_or(0));
             }
             Var::UpstreamHeaderTime => {
@@ -116,7 +116,7 @@ impl Vars<'_> {
                     write_seconds(out, at.saturating_sub(record.sent_us));
                 }
             }
-            Var::UpstreamResponseTime if record.server.is_some() => {
+            Var::UpstreamResponseTime if record.sent_us > 0 => {
                 write_seconds(out, record.end_us.saturating_sub(record.sent_us));
             }
             Var::UpstreamBytesReceived => write_number(out, record.server_bytes_received),

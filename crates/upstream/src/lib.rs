@@ -12,4 +12,4 @@ mod resolve;
 pub use connect::{ConnectFault, Connection, poll_alive, start_connect};
 pub use idle::IdleConnections;
 pub use pool::{KeepAlive, Pool, Server, ServerAddress};
-pub use resolve::{ResolveFault, keep_resolving, resolve};
+pub use resolve::{ResolveFault, Resolver, resolve};

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use crate::pool::Server;
 
 /// How often names that resolved are asked again.
@@ -60,31 +62,76 @@ pub async fn resolve(server: &Server) -> Result<bool, ResolveFault> {
     Ok(changed)
 }
 
-/// Keeps the names of `servers` resolved until dropped. Servers given by address are left alone.
-pub async fn keep_resolving(servers: Vec<Arc<Server>>) {
-    let names: Vec<_> = servers
-        .into_iter()
-        .filter(|server| server.is_name())
-        .collect();
-    if names.is_empty() {
-        return;
+/// Keeps the names of servers resolved. Servers given by address are left alone.
+#[derive(Debug)]
+pub struct Resolver {
+    names: Vec<Name>,
+}
+
+#[derive(Debug)]
+struct Name {
+    server: Arc<Server>,
+    failing: bool,
+}
+
+impl Resolver {
+    /// A resolver for those of `servers` that are names.
+    pub fn new(servers: impl IntoIterator<Item = Arc<Server>>) -> Resolver {
+        let names = servers.into_iter().filter(|server| server.is_name());
+        let names = names.map(|server| Name {
+            server,
+            failing: false,
+        });
+        Resolver {
+            names: names.collect(),
+        }
     }
-    loop {
-        let mut all_known = true;
-        for server in &names {
-            match resolve(server).await {
-                Ok(true) => {
-                    tracing::info!(server = %server.name, addresses = ?server.resolved.load(), "resolved")
-                }
-                Ok(false) => {}
-                Err(fault) => {
-                    let known = !server.resolved.load().is_empty();
-                    all_known &= known;
-                    tracing::warn!(server = %server.name, known, "{fault}");
-                }
+
+    /// Looks all names up once, at the same time. Gives whether each has an address, new or old. What
+    /// begins to fail is warned of once.
+    pub async fn look_up(&mut self) -> bool {
+        let mut lookups = JoinSet::new();
+        for (position, name) in self.names.iter().enumerate() {
+            let server = name.server.clone();
+            lookups.spawn(async move { (position, resolve(&server).await) });
+        }
+        while let Some(looked_up) = lookups.join_next().await {
+            let Ok((position, outcome)) = looked_up else {
+                continue;
+            };
+            if let Some(name) = self.names.get_mut(position) {
+                name.note(outcome);
             }
         }
-        tokio::time::sleep(if all_known { REFRESH } else { RETRY }).await;
+        let known = |name: &Name| !name.server.resolved.load().is_empty();
+        self.names.iter().all(known)
+    }
+
+    /// Looks them up again and again, until dropped. Cancel-safe.
+    pub async fn keep(mut self, mut all_known: bool) {
+        while !self.names.is_empty() {
+            tokio::time::sleep(if all_known { REFRESH } else { RETRY }).await;
+            all_known = self.look_up().await;
+        }
+    }
+}
+
+impl Name {
+    fn note(&mut self, outcome: Result<bool, ResolveFault>) {
+        let server = &self.server.name;
+        match outcome {
+            Ok(true) => {
+                tracing::info!(%server, addresses = ?self.server.resolved.load(), "resolved");
+            }
+            Ok(false) => {}
+            Err(fault) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!(%server, "{fault}");
+                }
+                return;
+            }
+        }
+        self.failing = false;
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use keel_config::Model;
 use keel_control::{Running, start};
 use keel_net::Drain;
 use tokio::runtime::Builder;
@@ -20,12 +21,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::Failure;
 use crate::cli::Demo;
 use crate::load::{compiled, from_text};
+use crate::run::bind_admin;
 use origin::Origins;
 use screen::{Key, Screen};
 use traffic::{Tally, Traffic};
 
 /// Servers of the demo.
 const ORIGINS: usize = 3;
+/// Port of the admin listener; a free one is taken when it is busy.
+const ADMIN_PORT: u16 = 9900;
 /// How often the live line is written.
 const LINE_EVERY: Duration = Duration::from_millis(500);
 
@@ -54,7 +58,7 @@ async fn run(options: &Demo) -> Result<(), Failure> {
     let (model, plan) = compiled(from_text(&text))?;
     let running = start(&model, plan).map_err(anyhow::Error::from)?;
     let stop = Drain::new();
-    let admin = admin(&running, &stop)?;
+    let admin = serve_admin(&model, &running, &stop)?;
     let site = running
         .binds
         .first()
@@ -78,11 +82,12 @@ async fn run(options: &Demo) -> Result<(), Failure> {
 /// The configuration of the demo. The usual port when it is free, else a free one.
 fn configuration(origins: &[SocketAddr], port: u16) -> String {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let port = if std::net::TcpListener::bind(wanted).is_ok() {
-        port
-    } else {
-        0
+    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
+    let free = |at: SocketAddr| match std::net::TcpListener::bind(at) {
+        Ok(_) => at.port(),
+        Err(_) => 0,
     };
+    let (port, admin) = (free(wanted), free(admin));
     let servers: Vec<String> = origins
         .iter()
         .enumerate()
@@ -90,18 +95,17 @@ fn configuration(origins: &[SocketAddr], port: u16) -> String {
         .collect();
     format!(
         "listeners:\n  web: {{ bind: \"127.0.0.1:{port}\" }}\n\
-         pools:\n  app:\n    balance: round_robin\n    servers:\n{}\n\
+         pools:\n  app:\n    balance: round_robin\n    fail_timeout: 2s\n    servers:\n{}\n\
          routes:\n  - {{ name: everything, pool: app }}\n\
-         show_backend: true\nadmin: off\n",
+         show_backend: true\nadmin: {{ bind: \"127.0.0.1:{admin}\" }}\n",
         servers.join("\n")
     )
 }
 
-/// The admin listener, on its usual port or a free one.
-fn admin(running: &Running, stop: &Drain) -> Result<SocketAddr> {
-    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9900));
-    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let bound = keel_net::bind(usual, 128).or_else(|_| keel_net::bind(free, 128))?;
+/// Serves the admin pages; gives their address.
+fn serve_admin(model: &Model, running: &Running, stop: &Drain) -> Result<SocketAddr> {
+    let mut binds = bind_admin(model.admin.as_ref())?;
+    let bound = binds.pop().context("no admin listener")?;
     let address = bound.address;
     let (status, stop) = (running.status.clone(), stop.clone());
     tokio::spawn(async move {
