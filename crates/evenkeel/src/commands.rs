@@ -1,14 +1,13 @@
 //! The commands that read a configuration.
 
-use std::io::Write;
 use std::path::Path;
 
 use keel_control::{Question, explain as explain_request};
 
-use crate::Failure;
 use crate::cli::{Explain, Proxy};
 use crate::load::{compiled, from_file, from_text};
 use crate::run::serve;
+use crate::{Failure, print_line};
 
 /// `run FILE`
 pub fn run(file: &Path) -> Result<(), Failure> {
@@ -96,9 +95,4 @@ fn counted(count: usize, what: &str) -> String {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
     }
-}
-
-/// A line on standard output. A reader that went away (`| head`) has seen enough.
-fn print_line(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }

@@ -75,3 +75,10 @@ fn log_to_stderr() {
         .with_target(false)
         .init();
 }
+
+/// A line on standard output. A reader that went away (`| head`) has seen enough.
+fn print_line(line: &str) {
+    use std::io::Write;
+
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}

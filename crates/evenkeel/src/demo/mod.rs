@@ -18,10 +18,10 @@ use keel_net::Drain;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Failure;
 use crate::cli::Demo;
 use crate::load::{compiled, from_text};
 use crate::run::bind_admin;
+use crate::{Failure, print_line};
 use origin::Origins;
 use screen::{Key, Screen};
 use traffic::{Tally, Traffic};
@@ -75,7 +75,7 @@ async fn run(options: &Demo) -> Result<(), Failure> {
     ended
         .context("a thread panicked")?
         .context("a worker failed")?;
-    println!("\nstopped: {}", tally.summary());
+    print_line(&format!("\nstopped: {}", tally.summary()));
     Ok(())
 }
 
@@ -115,20 +115,24 @@ fn serve_admin(model: &Model, running: &Running, stop: &Drain) -> Result<SocketA
 }
 
 fn introduce(text: &str, site: SocketAddr, admin: SocketAddr, control: SocketAddr) {
-    println!("evenkeel demo: three servers behind a balancer, configured by\n");
+    print_line("evenkeel demo: three servers behind a balancer, configured by\n");
     for line in text.lines() {
-        println!("    {line}");
+        print_line(&format!("    {line}"));
     }
-    println!("\n  try it      curl -i http://{site}/");
-    println!("  statistics  curl http://{admin}/stats");
-    println!("  metrics     curl http://{admin}/metrics");
-    println!("  stop one    curl -X POST http://{control}/stop/1      (start it again: /start/1)");
+    print_line(&format!("\n  try it      curl -i http://{site}/"));
+    print_line(&format!("  statistics  curl http://{admin}/stats"));
+    print_line(&format!("  metrics     curl http://{admin}/metrics"));
+    print_line(&format!(
+        "  stop one    curl -X POST http://{control}/stop/1      (start it again: /start/1)"
+    ));
     if screen::is_interactive() {
-        println!("              or press 1, 2 or 3 to stop and start a server, q or Ctrl-C to end");
+        print_line(
+            "              or press 1, 2 or 3 to stop and start a server, q or Ctrl-C to end",
+        );
     } else {
-        println!("              Ctrl-C ends it");
+        print_line("              Ctrl-C ends it");
     }
-    println!();
+    print_line("");
 }
 
 /// Shows the live line until the end is asked for.
