@@ -14,8 +14,7 @@ use keel_http::{
 use crate::exchange::Exchange;
 use crate::forwarded::{dropped_claims, write_forwarded};
 use crate::relay::Encode;
-use crate::snapshot::{Edits, ForwardedPlan, HostPlan, RoutePlan, XForwarded};
-use crate::snapshot::{ListenerPlan, RequestIdPlan};
+use crate::snapshot::{Edits, HostPlan, ListenerPlan, RequestIdPlan, RoutePlan};
 use crate::vars::Vars;
 
 const FRAMING: HeaderSet = HOP_BY_HOP

@@ -12,6 +12,7 @@ pub mod error;
 pub mod exchange;
 mod finish;
 mod forward;
+mod forwarded;
 mod heads;
 mod own;
 mod pass;
