@@ -155,7 +155,36 @@ pub(crate) fn glob(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A regular expression; that it compiles is found out later.
+/// How deep groups of a regular expression may be nested, as the router has it.
+const REGEX_NEST_MAX: u32 = 64;
+
+/// A regular expression, read as the router reads it. That it is not too large is found out later.
 pub(crate) fn regex(text: &str) -> Result<(), Fault> {
-    super::line(text)
+    super::line(text)?;
+    let read = regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .nest_limit(REGEX_NEST_MAX)
+        .build()
+        .parse(text);
+    let (cause, at) = match read {
+        Ok(_) => return Ok(()),
+        Err(regex_syntax::Error::Parse(fault)) => (fault.kind().to_string(), fault.span().start),
+        Err(regex_syntax::Error::Translate(fault)) => {
+            (fault.kind().to_string(), fault.span().start)
+        }
+        Err(fault) => {
+            let says = format!("is no regular expression: {fault}");
+            return Err(Fault::new(&codes::BAD_REGEX, says));
+        }
+    };
+    let says = format!(
+        "is no regular expression: {cause} (character {})",
+        at.column
+    );
+    let fault = Fault::new(&codes::BAD_REGEX, says);
+    Err(match at.offset == 0 && text.starts_with('*') {
+        true => fault.help("`.*` stands for anything; a pattern with stars alone is a `glob`"),
+        false => fault.help("write it in the syntax of Rust's regex crate; `\\` takes the meaning from the character behind it"),
+    })
 }

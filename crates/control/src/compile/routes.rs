@@ -103,18 +103,7 @@ fn fault_found(report: &mut Report<'_>, fault: &RouteFault, places: &[Places]) {
         .map_or((Span::default(), NO_PATTERN), |(_, span, code)| {
             (*span, *code)
         });
-    report.add(code, span, one_line(&fault.message), "");
-}
-
-/// Without the drawing of a regular expression's fault: the report shows the text itself.
-fn one_line(message: &str) -> String {
-    match (
-        message.split_once(": regex parse error:"),
-        message.rsplit_once("\nerror: "),
-    ) {
-        (Some((says, _)), Some((_, cause))) => format!("{says}: {cause}"),
-        _ => message.to_owned(),
-    }
+    report.add(code, span, fault.message.clone(), "");
 }
 
 fn warn_unreachable(report: &mut Report<'_>, router: &Router, before: usize) {

@@ -96,8 +96,8 @@ listeners: { web: { bind: \":80\" } }
 access_logs: { main: { format: \"$remote_adr\" } }
 access_log: main
 routes:
-  - { match: { path: { regex: \"(\" } }, respond: { headers: { X: \"${host\" } } }
-  - { match: { header: { X: { regex: \"[\" } } }, redirect: \"/$nothing_like_it\" }
+  - { match: { path: { regex: \"((a{999}){999}){99}\" } }, respond: { headers: { X: \"${host\" } } }
+  - { match: { header: { X: { regex: \"((b{999}){999}){99}\" } } }, redirect: \"/$nothing_like_it\" }
 ";
     let found = reports(text);
     let places: Vec<(&str, u32)> = found
