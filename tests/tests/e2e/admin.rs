@@ -56,6 +56,10 @@ fn stats_have_their_fields() {
          pools: {{ app: {{ servers: [ {{ name: one, address: \"{at}\" }} ] }}, canary: {{ servers: [ {{ name: two, address: \"{at}\" }} ] }} }}\n"
     ));
     proxy.get("/api/x").expect(200);
+    // The last request is counted down after its answer has been sent.
+    until_true("nothing is active", || {
+        get(proxy.admin(), "/stats").json()["backends"]["one"]["active_connections"] == 0
+    });
     let stats = get(proxy.admin(), "/stats").expect(200).json();
     for key in [
         "requests",
