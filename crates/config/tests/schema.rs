@@ -68,23 +68,36 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
                 .all(|(name, value)| rule.get(name).is_none_or(|rule| fits(root, rule, value)))
         }),
         "patternProperties" => true,
-        "additionalProperties" => value.as_object().is_none_or(|map| {
-            map.iter().all(|(name, value)| {
-                let known = schema
-                    .get("properties")
-                    .is_some_and(|known| known.get(name).is_some())
-                    || schema
-                        .get("patternProperties")
-                        .and_then(Value::as_object)
-                        .is_some_and(|known| {
-                            known
-                                .keys()
-                                .any(|pattern| is_match(&Value::String(pattern.clone()), name))
-                        });
-                known || (rule != &Value::Bool(false) && fits(root, rule, value))
-            })
-        }),
+        "additionalProperties" => others_fit(root, schema, rule, value),
         other => panic!("the checker does not know `{other}`"),
+    })
+}
+
+/// Whether the keys of a map that `properties` and `patternProperties` do not name fit.
+fn others_fit(
+    root: &Value,
+    schema: &serde_json::Map<String, Value>,
+    rule: &Value,
+    value: &Value,
+) -> bool {
+    let named = |name: &str| {
+        let known = schema.get("properties");
+        known.is_some_and(|known| known.get(name).is_some())
+    };
+    let patterned = |name: &str| {
+        let known = schema.get("patternProperties").and_then(Value::as_object);
+        known.is_some_and(|known| {
+            known
+                .keys()
+                .any(|pattern| is_match(&Value::String(pattern.clone()), name))
+        })
+    };
+    value.as_object().is_none_or(|map| {
+        map.iter().all(|(name, value)| {
+            named(name)
+                || patterned(name)
+                || (rule != &Value::Bool(false) && fits(root, rule, value))
+        })
     })
 }
 

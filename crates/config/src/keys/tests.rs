@@ -1,3 +1,5 @@
+//! Tests that the definitions of keys agree with what loading does.
+
 use super::*;
 use crate::surroundings::InMemory;
 use crate::{Model, Source, load, render_all};

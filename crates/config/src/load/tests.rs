@@ -1,3 +1,5 @@
+//! Tests of reading and joining files.
+
 use super::include::wild;
 use super::*;
 use crate::render_all;

@@ -1,3 +1,5 @@
+//! Tests of single values: addresses, names, patterns.
+
 use super::*;
 use crate::model::{EndpointHost, HostPattern, LogTarget};
 

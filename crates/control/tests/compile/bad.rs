@@ -113,3 +113,62 @@ routes:
     ];
     assert_eq!(places, expected, "{}", render_all(&found, false));
 }
+
+/// The loader reads expressions as the router does: what the one takes the other takes, but for its size.
+#[test]
+fn loader_and_router_read_expressions_alike() {
+    let deep = |groups: usize| format!("{}a{}", "(".repeat(groups), ")".repeat(groups));
+    let texts = [
+        "^/v[0-9]+/",
+        "(?i)\\.PHP$",
+        "\\d+\\w",
+        "\\bx\\b",
+        "(?-u:\\xff)",
+        "(?u)\\p{L}",
+        "(?u:é)",
+        "é",
+        "\\x{e9}",
+        "a**",
+        "(?x) a # b",
+        "(?=a)",
+        "(a)\\1",
+        "[[:alpha:]]",
+        "a{0}",
+        "a{,3}",
+        "(?P<n>a)",
+        "(?<n>a)(?<n>b)",
+        "\\u{110000}",
+        "[^\\n]",
+        "\\pN",
+        "(?R)^a$",
+        "|",
+        "()",
+        "",
+        "\\",
+        "[b-a]",
+    ];
+    let texts = texts.map(str::to_owned);
+    let limit = keel_route::REGEX_NEST_MAX as usize;
+    for text in texts.into_iter().chain((limit - 2..limit + 2).map(deep)) {
+        let quoted = text.replace('\'', "\'\'");
+        let file = format!(
+            "listeners: {{ web: {{ bind: ':80' }} }}\n\
+             routes: [ {{ match: {{ header: {{ X: {{ regex: '{quoted}' }} }} }}, respond: {{ status: 204 }} }} ]\n"
+        );
+        let spec = keel_route::RouteSpec {
+            name: "a".to_owned(),
+            matcher: keel_route::Matcher::Header {
+                name: "X".to_owned(),
+                test: keel_route::ValueTest::Regex(text.clone()),
+            },
+        };
+        let routed = keel_route::Router::compile(vec![spec]);
+        let loaded = load_str(&file).is_ok();
+        // An empty value is refused for being empty.
+        assert_eq!(
+            loaded,
+            routed.is_ok() && !text.is_empty(),
+            "{text}: {routed:?}"
+        );
+    }
+}
