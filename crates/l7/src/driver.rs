@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::error::Kind;
 use crate::exchange::{Exchange, NO_FRAMING, Record};
 use crate::finish::finish;
-use crate::forward::hash_of;
+use crate::hash::hash_of;
 use crate::own::{answer_ourselves, fail};
 use crate::pass::pass_to;
 use crate::snapshot::{HashKey, KeepRequestId, ListenerPlan, Target};

@@ -4,29 +4,29 @@
 //! [`crate::error::Row::retry`] says and only while no byte of the client's body is gone; a kept
 //! connection that proves stale is not held against its server and is replaced once.
 
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 
-use keel_balance::{Ask, Outcome, SelectFault, Selected, hash_key};
+use keel_balance::{Ask, Outcome, SelectFault, Selected};
 use keel_http::{HeadStatus, frame_response};
 use keel_net::MEDIUM;
 use keel_observe::{ErrorKind, ServerMetrics};
 use keel_types::PoolId;
-use keel_upstream::{Connection, Pool, start_connect};
-use std::rc::Rc;
+use keel_upstream::Connection;
 
+use crate::connect::connect;
 use crate::error::{Kind, Retry};
 use crate::exchange::{Attempt, TRIES_CEILING};
+use crate::hash::hash_of;
 use crate::heads::{RequestHeadPlan, write_interim, write_request};
-use crate::relay::{Encode, RelayFault, Waiting};
-use crate::snapshot::{HashKey, HostPlan, MIN_RATE_GRACE_MS, PoolPlan, RoutePlan};
-use crate::vars::argument;
+use crate::relay::{Encode, RelayFault};
+use crate::snapshot::{HostPlan, PoolPlan, RoutePlan};
+use crate::times::Times;
 use crate::walk::Walk;
 
 /// Interim answers that one server may send before it must answer.
 const INTERIM_MAX: u32 = 32;
-/// Smallest and largest size for reading the head of an answer.
+/// Longest head of an answer.
 const ANSWER_HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Servers of a pool that an exchange has tried.
@@ -245,82 +245,6 @@ async fn attempt(
     }
 }
 
-/// Connects to the server's addresses in turn until one takes the connection.
-async fn connect(
-    walk: &mut Walk<'_>,
-    route: &RoutePlan,
-    pool: &Pool,
-    server: usize,
-    metrics: &ServerMetrics,
-) -> Result<Connection, Kind> {
-    let addresses = pool
-        .servers
-        .get(server)
-        .ok_or(Kind::Internal)?
-        .resolved
-        .load_full();
-    let start = walk.worker.clock.tick();
-    let due_ms = start / 1000 + route.timeouts.connect_ms.unwrap_or(pool.connect_timeout_ms);
-    let mut last = Kind::Unresolved;
-    let first = walk.worker.random() as usize % addresses.len().max(1);
-    for position in 0..addresses.len() {
-        let Some(&address) = addresses.get((first + position) % addresses.len()) else {
-            break;
-        };
-        walk.ex.record.server_address = Some(address);
-        let mut connected = connect_to(walk, address, due_ms).await;
-        if matches!(connected, Err(Kind::Exhausted)) {
-            // Idle connections hold what is missing here.
-            walk.worker.idle.clear();
-            connected = connect_to(walk, address, due_ms).await;
-        }
-        match connected {
-            Ok(connection) => {
-                let took = walk.worker.clock.tick().saturating_sub(start);
-                walk.ex.record.connect_us = Some(took);
-                metrics.connected(took);
-                return Ok(connection);
-            }
-            Err(kind @ (Kind::ConnectTimeout | Kind::DrainTimeout)) => return Err(kind),
-            Err(kind) => last = kind,
-        }
-    }
-    Err(last)
-}
-
-async fn connect_to(
-    walk: &mut Walk<'_>,
-    address: SocketAddr,
-    due_ms: u64,
-) -> Result<Connection, Kind> {
-    let connecting = start_connect(address).map_err(|error| connect_kind(&error))?;
-    let mut connecting = pin!(connecting);
-    let stream = std::future::poll_fn(|cx| {
-        if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(done.map_err(|error| connect_kind(&error)));
-        }
-        walk.poll_overdue(cx, due_ms, Kind::ConnectTimeout).map(Err)
-    })
-    .await?;
-    Ok(Connection {
-        stream,
-        address,
-        requests: 0,
-        idle_since_ms: 0,
-    })
-}
-
-/// Whose fault a failed connect is: the server's, unless we ran out of something.
-fn connect_kind(error: &std::io::Error) -> Kind {
-    let ours =
-        keel_net::is_exhaustion(error) || error.kind() == std::io::ErrorKind::AddrNotAvailable;
-    if ours {
-        Kind::Exhausted
-    } else {
-        Kind::ConnectFailed
-    }
-}
-
 /// Writes the request's head into the upward relay, with what has come of the body.
 fn begin_request(
     walk: &mut Walk<'_>,
@@ -519,82 +443,4 @@ async fn pass_interim(walk: &mut Walk<'_>, client_send_ms: u64) -> Result<(), Ki
     walk.ex.answer_buf.consume(len);
     walk.ex.answer_scan.reset();
     Ok(())
-}
-
-/// The times that apply to one attempt, in milliseconds.
-pub struct Times {
-    /// The server must answer, and go on answering.
-    pub read_ms: u64,
-    /// The server must take something of the request.
-    send_ms: u64,
-    /// The client must send something of its body.
-    body_ms: u64,
-    /// The client must take something of the answer.
-    pub client_send_ms: u64,
-    /// Bytes per second that the client's body must reach.
-    body_rate_min: u64,
-    started_ms: u64,
-}
-
-impl Times {
-    /// The times of a route towards a pool.
-    pub fn of(walk: &Walk<'_>, route: &RoutePlan, pool: &Pool) -> Times {
-        let times = &route.timeouts;
-        Times {
-            read_ms: times.read_ms.unwrap_or(pool.read_timeout_ms),
-            send_ms: times.send_ms.unwrap_or(pool.send_timeout_ms),
-            body_ms: times.body_ms.unwrap_or(walk.listener.body_timeout_ms),
-            client_send_ms: walk.listener.send_timeout_ms,
-            body_rate_min: walk.listener.body_rate_min,
-            started_ms: walk.worker.clock.now_ms(),
-        }
-    }
-
-    /// When what we wait for is overdue, and what that means then.
-    fn due(&self, walk: &Walk<'_>, sent_ms: Option<u64>, now_ms: u64) -> (u64, Kind) {
-        let up = &walk.ex.up;
-        if let Some(sent_ms) = sent_ms {
-            return (sent_ms + self.read_ms, Kind::AnswerTimeout);
-        }
-        match up.waiting() {
-            Waiting::Source => (
-                self.body_due(up.progress_ms, up.body_bytes),
-                Kind::BodyTimeout,
-            ),
-            Waiting::Sink => (up.progress_ms + self.send_ms, Kind::SendTimeout),
-            Waiting::Nothing => (now_ms + self.read_ms, Kind::AnswerTimeout),
-        }
-    }
-
-    /// When a body is overdue: it must make progress, and after a while keep up a minimum rate.
-    pub fn body_due(&self, progress_ms: u64, bytes: u64) -> u64 {
-        let silent = progress_ms + self.body_ms;
-        if self.body_rate_min == 0 {
-            return silent;
-        }
-        let earned_ms = bytes.saturating_mul(1000) / self.body_rate_min;
-        let slow = self.started_ms + MIN_RATE_GRACE_MS.max(earned_ms);
-        silent.min(slow)
-    }
-}
-
-/// The hash of what a pool or a split hashes; of the client's address where the request has no such
-/// thing.
-pub fn hash_of(walk: &Walk<'_>, key: &HashKey) -> u64 {
-    let ex = &*walk.ex;
-    let buf = ex.bytes();
-    let found = match key {
-        HashKey::ClientAddress => None,
-        HashKey::Header(name) => ex
-            .head
-            .fields
-            .first_named(name.as_bytes(), buf)
-            .map(hash_key),
-        HashKey::Cookie(name) => ex.head.fields.cookie(name.as_bytes(), buf).map(hash_key),
-        HashKey::Path => Some(hash_key(ex.normal.path(buf))),
-        HashKey::Uri => Some(hash_key(ex.normal.target(buf))),
-        HashKey::Query(name) => argument(ex.normal.query(buf), name).map(hash_key),
-        HashKey::Random => Some(walk.worker.random()),
-    };
-    found.unwrap_or_else(|| keel_balance::hash_address(ex.record.client_ip))
 }

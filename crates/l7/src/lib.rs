@@ -7,12 +7,14 @@
 
 pub mod accept;
 pub mod client;
+mod connect;
 pub mod driver;
 pub mod error;
 pub mod exchange;
 mod finish;
 mod forward;
 mod forwarded;
+mod hash;
 mod heads;
 mod own;
 mod pass;
@@ -21,6 +23,7 @@ mod reply;
 mod run;
 pub mod session;
 mod snapshot;
+mod times;
 mod tunnel;
 mod vars;
 mod walk;

@@ -1,86 +1,25 @@
 //! One direction of an exchange: bytes come from a source, lose its framing, get the sink's, and go.
 //!
-//! A [`Relay`] holds at most one read's worth of data. It reads only when all it had has been
-//! written, so a slow sink stops the source (back-pressure) and memory stays constant. Buffers grow
-//! while a transfer proves to be bulk, fall back when the sink stalls, and are given back whenever
-//! nothing is held.
+//! A [`Relay`] holds at most one read's worth of data and reads only when all of it was written, so a
+//! slow sink stops the source (back-pressure). Buffers grow while a transfer proves to be bulk, fall
+//! back when the sink stalls, and are given back whenever nothing is held.
+
+mod parts;
 
 use std::io;
 use std::task::{Context, Poll};
 
-use keel_http::{BodyFault, BodyLength, ChunkItem, ChunkedDecoder, write_chunk_size};
+use keel_http::{BodyLength, ChunkedDecoder, write_chunk_size};
 use keel_net::{Buf, BufPool, LARGE, MEDIUM, TINY, poll_read, poll_write_parts};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::io::AsyncRead;
+
+use parts::{Decode, decode_chunks};
+pub use parts::{Encode, RelayFault, Sink, Waiting};
 
 /// Data up to this size is copied behind a head rather than written as a part of its own.
 const COPY_MAX: usize = 2048;
-/// So many full reads must have gone through without a stall before the next size is tried: whoever
-/// reads slowly is found out while little is held for him.
+/// So many full reads must have been taken before the next size is tried.
 const FULL_READS_TO_GROW: u64 = 4;
-
-/// Framing of the bytes that come in.
-#[derive(Debug)]
-enum Decode {
-    /// So many bytes are still to come.
-    Fixed(u64),
-    /// Chunks.
-    Chunked(Box<ChunkedDecoder>),
-    /// Everything until the source closes.
-    UntilClose,
-}
-
-/// Framing of the bytes that go out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encode {
-    /// As they are: the length was announced, or the end is the end of the connection.
-    Raw,
-    /// As chunks.
-    Chunked,
-}
-
-/// Where a relay writes to.
-pub trait Sink: AsyncWrite + Unpin {
-    /// Bytes that were written and that the far end has not taken yet.
-    fn queued_bytes(&self) -> u64;
-}
-
-impl Sink for TcpStream {
-    fn queued_bytes(&self) -> u64 {
-        keel_sys::queued_bytes(self) as u64
-    }
-}
-
-/// How a relay that did not reach its end failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RelayFault {
-    /// Reading failed.
-    #[error("reading failed")]
-    Source(#[source] io::Error),
-    /// The source closed before the end of the body.
-    #[error("the connection was closed before the end of the body")]
-    Cut,
-    /// The source's framing is broken.
-    #[error("the framing of the body is broken")]
-    Framing(#[source] BodyFault),
-    /// The body is longer than the limit.
-    #[error("the body is longer than the limit")]
-    TooLarge,
-    /// Writing failed.
-    #[error("writing failed")]
-    Sink(#[source] io::Error),
-}
-
-/// What a relay waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
-    /// For the source to send.
-    Source,
-    /// For the sink to take.
-    Sink,
-    /// For nothing: it is done.
-    Nothing,
-}
 
 /// One direction of an exchange.
 #[derive(Debug)]
@@ -556,32 +495,6 @@ impl Relay {
         if self.data_len == 0 {
             input.consume(self.raw_len);
             self.raw_len = 0;
-        }
-    }
-}
-
-/// Decodes all chunks in `input`, moving their data together at its front. Gives the length of the
-/// data, the length of input it came from, and whether the body ended.
-fn decode_chunks(
-    decoder: &mut ChunkedDecoder,
-    input: &mut [u8],
-) -> Result<(usize, usize, bool), RelayFault> {
-    let (mut data_len, mut raw_len) = (0, 0);
-    loop {
-        let rest = input.get(raw_len..).unwrap_or(&[]);
-        let step = decoder.step(rest).map_err(RelayFault::Framing)?;
-        match step.item {
-            ChunkItem::Data(range) => {
-                let from = raw_len + range.start..raw_len + range.end;
-                let n = range.len();
-                if from.start != data_len {
-                    input.copy_within(from, data_len);
-                }
-                data_len += n;
-                raw_len += step.consumed;
-            }
-            ChunkItem::More => return Ok((data_len, raw_len + step.consumed, false)),
-            ChunkItem::End => return Ok((data_len, raw_len + step.consumed, true)),
         }
     }
 }

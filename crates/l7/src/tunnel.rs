@@ -1,7 +1,8 @@
 //! After a 101: bytes both ways, until both sides have closed or nothing moved for long.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use keel_http::BodyLength;
 use keel_net::Buf;
@@ -42,67 +43,77 @@ pub async fn tunnel(
             .get(usize::from(pool.0))
             .map_or(TUNNEL_TIMEOUT_MS, |plan| plan.tunnel_timeout_ms)
     });
-    let (mut up_over, mut down_over) = (false, false);
-    let mut ended = Termination::DONE;
-    poll_fn(|cx| {
-        let now_ms = walk.worker.clock.now_ms();
-        let Walk {
-            ex, client, worker, ..
-        } = &mut *walk;
-        let Exchange {
-            up,
-            down,
-            answer_buf,
-            ..
-        } = &mut **ex;
-        let server = &mut attempt.connection.stream;
-        let bufs = &worker.bufs;
-        if !up_over {
-            let (stream, input) = (&mut client.stream, &mut client.input);
-            match up.poll(cx, bufs, stream, input, server, now_ms) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => {
-                    up_over = true;
-                    let _ = std::pin::Pin::new(server).poll_shutdown(cx);
-                }
-                Poll::Ready(Err(fault)) => {
-                    ended = broken(&fault, Side::Client, Side::Server);
-                    return Poll::Ready(());
-                }
-            }
+    let mut over = Over::default();
+    let ended = poll_fn(|cx| {
+        if let Poll::Ready(ended) = poll_both(walk, cx, &mut attempt, &mut over) {
+            return Poll::Ready(ended);
         }
-        let server = &mut attempt.connection.stream;
-        if !down_over {
-            match down.poll(cx, bufs, server, answer_buf, &mut client.stream, now_ms) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => {
-                    down_over = true;
-                    let _ = std::pin::Pin::new(&mut client.stream).poll_shutdown(cx);
-                }
-                Poll::Ready(Err(fault)) => {
-                    ended = broken(&fault, Side::Server, Side::Client);
-                    return Poll::Ready(());
-                }
-            }
-        }
-        if up_over && down_over {
-            return Poll::Ready(());
-        }
-        let one_way = up_over || down_over;
-        let limit_ms = if one_way {
-            idle_ms.min(HALF_CLOSED_TIMEOUT_MS)
-        } else {
-            idle_ms
+        let one_way = over.up || over.down;
+        let limit_ms = match one_way {
+            true => idle_ms.min(HALF_CLOSED_TIMEOUT_MS),
+            false => idle_ms,
         };
+        let (up, down) = (&walk.ex.up, &walk.ex.down);
         let due_ms = up.progress_ms.max(down.progress_ms) + limit_ms;
-        walk.poll_overdue(cx, due_ms, Kind::TunnelIdle).map(|kind| {
-            ended = kind.row().termination();
-        })
+        walk.poll_overdue(cx, due_ms, Kind::TunnelIdle)
+            .map(|kind| kind.row().termination())
     })
     .await;
     walk.ex.record.termination = ended;
     settle(walk, pool, &attempt);
     Ok(Next::Close)
+}
+
+/// Which directions of a tunnel have ended.
+#[derive(Default)]
+struct Over {
+    up: bool,
+    down: bool,
+}
+
+/// Moves bytes both ways and passes a close on; ready when both directions have ended or one broke.
+fn poll_both(
+    walk: &mut Walk<'_>,
+    cx: &mut Context<'_>,
+    attempt: &mut Attempt,
+    over: &mut Over,
+) -> Poll<Termination> {
+    let now_ms = walk.worker.clock.now_ms();
+    let Walk {
+        ex, client, worker, ..
+    } = walk;
+    let Exchange {
+        up,
+        down,
+        answer_buf,
+        ..
+    } = &mut **ex;
+    let bufs = &worker.bufs;
+    let (client, input) = (&mut client.stream, &mut client.input);
+    let server = &mut attempt.connection.stream;
+    if !over.up
+        && let Poll::Ready(ended) = up.poll(cx, bufs, client, input, server, now_ms)
+    {
+        if let Err(fault) = ended {
+            return Poll::Ready(broken(&fault, Side::Client, Side::Server));
+        }
+        over.up = true;
+        // A close that cannot be passed on finds the other side closed.
+        let _ = Pin::new(&mut *server).poll_shutdown(cx);
+    }
+    if !over.down
+        && let Poll::Ready(ended) = down.poll(cx, bufs, server, answer_buf, client, now_ms)
+    {
+        if let Err(fault) = ended {
+            return Poll::Ready(broken(&fault, Side::Server, Side::Client));
+        }
+        over.down = true;
+        let _ = Pin::new(&mut *client).poll_shutdown(cx);
+    }
+    match over.up && over.down {
+        true => Poll::Ready(Termination::DONE),
+        false => Poll::Pending,
+    }
 }
 
 /// The relay to the server begins anew with the tunnel: the request's head is counted before that.

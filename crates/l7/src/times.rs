@@ -1,0 +1,65 @@
+//! Deadlines of one attempt: whom we wait for, and until when.
+
+use keel_upstream::Pool;
+
+use crate::error::Kind;
+use crate::relay::Waiting;
+use crate::snapshot::{MIN_RATE_GRACE_MS, RoutePlan};
+use crate::walk::Walk;
+
+/// The times that apply to one attempt, in milliseconds.
+pub struct Times {
+    /// The server must answer, and go on answering.
+    pub read_ms: u64,
+    /// The server must take something of the request.
+    send_ms: u64,
+    /// The client must send something of its body.
+    body_ms: u64,
+    /// The client must take something of the answer.
+    pub client_send_ms: u64,
+    /// Bytes per second that the client's body must reach.
+    body_rate_min: u64,
+    started_ms: u64,
+}
+
+impl Times {
+    /// The times of a route towards a pool.
+    pub fn of(walk: &Walk<'_>, route: &RoutePlan, pool: &Pool) -> Times {
+        let times = &route.timeouts;
+        Times {
+            read_ms: times.read_ms.unwrap_or(pool.read_timeout_ms),
+            send_ms: times.send_ms.unwrap_or(pool.send_timeout_ms),
+            body_ms: times.body_ms.unwrap_or(walk.listener.body_timeout_ms),
+            client_send_ms: walk.listener.send_timeout_ms,
+            body_rate_min: walk.listener.body_rate_min,
+            started_ms: walk.worker.clock.now_ms(),
+        }
+    }
+
+    /// When what we wait for is overdue, and what that means then.
+    pub fn due(&self, walk: &Walk<'_>, sent_ms: Option<u64>, now_ms: u64) -> (u64, Kind) {
+        let up = &walk.ex.up;
+        if let Some(sent_ms) = sent_ms {
+            return (sent_ms + self.read_ms, Kind::AnswerTimeout);
+        }
+        match up.waiting() {
+            Waiting::Source => (
+                self.body_due(up.progress_ms, up.body_bytes),
+                Kind::BodyTimeout,
+            ),
+            Waiting::Sink => (up.progress_ms + self.send_ms, Kind::SendTimeout),
+            Waiting::Nothing => (now_ms + self.read_ms, Kind::AnswerTimeout),
+        }
+    }
+
+    /// When a body is overdue: it must make progress, and after a while keep up a minimum rate.
+    pub fn body_due(&self, progress_ms: u64, bytes: u64) -> u64 {
+        let silent = progress_ms + self.body_ms;
+        if self.body_rate_min == 0 {
+            return silent;
+        }
+        let earned_ms = bytes.saturating_mul(1000) / self.body_rate_min;
+        let slow = self.started_ms + MIN_RATE_GRACE_MS.max(earned_ms);
+        silent.min(slow)
+    }
+}
