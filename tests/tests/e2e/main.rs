@@ -7,6 +7,7 @@
 
 mod access_log;
 mod admin;
+mod allocations;
 mod balancing;
 mod big_bodies;
 mod chaos;
@@ -30,6 +31,7 @@ mod metrics;
 mod real_peers;
 mod retry;
 mod routing;
+mod second_request;
 mod slow_clients;
 mod targets;
 mod upgrade;
