@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Whatever happens on the way is a [`Kind`]; [`exchange`] turns it into an answer, closes what has
-//! to be closed, and calls [`finish`] exactly once.
+//! to be closed, and calls `finish` exactly once.
 
 use keel_http::forwarded::client_address;
 use keel_http::{BodyLength, frame_request};

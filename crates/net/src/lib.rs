@@ -1,7 +1,7 @@
 //! What a worker needs between the sockets and the protocols: listeners, read buffers, a cached
 //! clock, coarse deadlines, descriptor limits and the drain flag.
 //!
-//! Everything but [`Drain`] and [`listen`] belongs to one worker thread and is not `Send`.
+//! Everything but [`Drain`] and [`bind`] belongs to one worker thread and is not `Send`.
 #![forbid(unsafe_code)]
 
 mod buffer;
