@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use keel_http::{HeadFault, HeadScan, HeadStatus, RequestHead};
-use keel_net::{Buf, Deadline, MEDIUM, SMALL, poll_read};
+use keel_net::{Buf, Deadline, MEDIUM, SMALL, TINY, poll_read};
 use keel_types::ListenerId;
 use tokio::net::TcpStream;
 
@@ -82,7 +82,7 @@ impl Client {
             requests: 0,
             number: worker.next_connection(),
             read_closed: false,
-            read_size: SMALL,
+            read_size: TINY,
         }
     }
 

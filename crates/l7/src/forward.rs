@@ -118,21 +118,13 @@ async fn try_server(
     fresh_only: &mut bool,
 ) -> Result<Attempt, (Kind, bool)> {
     let server = selected.index;
-    let number = plan.pool.first_server + server;
     let position = keel_types::ServerIndex(server as u32);
     let metrics = walk.view.metrics.server(plan.pool.id, position);
     walk.ex.record.server = Some(server);
     walk.ex.record.server_address = None;
     loop {
-        let now_ms = walk.worker.clock.now_ms();
-        let keep = &plan.pool.keep_alive;
-        let taken = match *fresh_only {
-            true => None,
-            false => walk.worker.idle.take(number, keep, now_ms),
-        };
-        let reused = taken.is_some();
         let in_flight = metrics.begin();
-        match attempt(walk, route, plan, server, taken, metrics).await {
+        match attempt(walk, route, plan, server, *fresh_only, metrics).await {
             Ok(connection) => {
                 return Ok(Attempt {
                     connection,
@@ -142,7 +134,7 @@ async fn try_server(
                     sent_bytes: walk.ex.up.written_bytes,
                 });
             }
-            Err(kind) => {
+            Err((kind, reused)) => {
                 let again = walk.ex.up.is_replayable() && may_retry(walk, kind);
                 if reused && is_stale(kind) && again {
                     // The server closed it while we were about to use it: nobody's fault.
@@ -209,28 +201,30 @@ pub fn error_kind(kind: Kind) -> ErrorKind {
     }
 }
 
-/// One attempt on one server. A failure says whether the request is still whole, so that it could be
-/// sent again.
+/// One attempt on one server. A failure says whether it went over a kept connection.
 async fn attempt(
     walk: &mut Walk<'_>,
     route: &RoutePlan,
     plan: &PoolPlan,
     server: usize,
-    taken: Option<Connection>,
+    fresh_only: bool,
     metrics: &Rc<ServerMetrics>,
-) -> Result<Connection, Kind> {
-    let mut connection = match taken {
+) -> Result<Connection, (Kind, bool)> {
+    let mut connection = match kept(walk, plan, server, fresh_only) {
         Some(connection) => {
             metrics.reused();
             walk.ex.record.connect_us = None;
             connection
         }
         // Boxed, so that a request over a kept connection does not carry the room for it.
-        None => Box::pin(connect(walk, route, &plan.pool, server, metrics)).await?,
+        None => Box::pin(connect(walk, route, &plan.pool, server, metrics))
+            .await
+            .map_err(|kind| (kind, false))?,
     };
+    let reused = connection.requests > 0;
     connection.requests += 1;
     walk.ex.record.server_address = Some(connection.address);
-    begin_request(walk, route, plan, server)?;
+    begin_request(walk, route, plan, server).map_err(|kind| (kind, false))?;
     let outcome = send(walk, route, plan, &mut connection).await;
     let ex = &mut *walk.ex;
     ex.record.server_bytes_sent += ex.up.written_bytes;
@@ -240,9 +234,19 @@ async fn attempt(
             metrics.bytes(ex.up.written_bytes, 0);
             walk.worker.bufs.give(&mut ex.answer_buf);
             let refused = kind == Kind::SendFailed && ex.up.written_bytes == 0;
-            Err(if refused { Kind::SendRefused } else { kind })
+            Err((if refused { Kind::SendRefused } else { kind }, reused))
         }
     }
+}
+
+/// A kept connection to the server.
+fn kept(walk: &Walk<'_>, plan: &PoolPlan, server: usize, fresh_only: bool) -> Option<Connection> {
+    if fresh_only {
+        return None;
+    }
+    let now_ms = walk.worker.clock.now_ms();
+    let number = plan.pool.first_server + server;
+    walk.worker.idle.take(number, &plan.pool.keep_alive, now_ms)
 }
 
 /// Writes the request's head into the upward relay, with what has come of the body.

@@ -21,7 +21,7 @@ use crate::exchange::Exchange;
 use crate::worker::{OpenConnection, Pass, Worker};
 
 /// How long a connection stays hot without a request, in milliseconds.
-pub const HOT_IDLE_MS: u64 = 300;
+pub const HOT_IDLE_MS: u64 = 100;
 
 /// What a connection holds for as long as it is open.
 pub struct Held {
