@@ -116,3 +116,51 @@ fn a_reader_that_takes_nothing_is_ended() {
     keel_testkit::wait::until_true("the request runs", || origin.requests() == 1);
     keel_testkit::wait::until_true("the backend connection is given up", || origin.open() == 0);
 }
+
+#[test]
+fn a_body_of_a_byte_now_and_then_ends_in_408() {
+    let origin = Origin::echo();
+    let proxy = Proxy::before(&[origin.address()]);
+    let mut wire = proxy.wire().with_deadline(Duration::from_secs(30));
+    wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+    let start = Instant::now();
+    // Each byte is progress; 2 bytes a second are not the 64 that a body must reach after ten seconds.
+    while start.elapsed() < Duration::from_secs(20) && wire.try_send("x").is_ok() {
+        if !wire.is_silent(Duration::from_millis(500)) {
+            break;
+        }
+    }
+    wire.answer().expect(408);
+    let took = start.elapsed();
+    assert!(
+        took >= Duration::from_secs(9) && took < Duration::from_secs(15),
+        "{took:?}"
+    );
+}
+
+#[test]
+fn a_pipelining_flood_is_read_no_faster_than_it_is_served() {
+    const FLOOD: usize = 20_000;
+
+    let origin = Origin::named("one");
+    let proxy = Proxy::before(&[origin.address()]);
+    proxy.get("/").expect(200);
+    let before = proxy.usage().rss_bytes;
+    let mut wire = proxy.wire().with_deadline(Duration::from_secs(30));
+    let mut flood = wire.stream().try_clone().expect("a second handle");
+    let sender = std::thread::spawn(move || {
+        use std::io::Write;
+        // It is closed after the 1,000th request; what follows is lost to the sender alone.
+        let _ = flood.write_all(GET.repeat(FLOOD).as_bytes());
+    });
+    let mut answered = 0;
+    while let Ok(answer) = wire.try_answer("GET") {
+        answer.expect(200);
+        answered += 1;
+    }
+    let grown = proxy.usage().rss_bytes.saturating_sub(before);
+    let _ = sender.join();
+    assert_eq!(answered, 1000);
+    assert!(grown < 4 << 20, "{grown} bytes");
+    proxy.get("/").expect(200);
+}
