@@ -2,7 +2,7 @@
 //!
 //! Stages: `load` reads files and joins them, `tree` parses the text with the place of every value, `decode` checks each
 //! value against the one definition of its key (`keys`) and fills in defaults, `lower` makes the model and checks what
-//! concerns several values. [`schema`] and [`reference()`] come from the same definitions.
+//! concerns several values. [`schema()`] and [`reference()`] come from the same definitions.
 //!
 //! Invariants: no part of a configuration is ever given back when there was an error; no input makes it panic; every
 //! loop over input has a limit. Pure: files and environment come through [`Surroundings`].

@@ -119,7 +119,7 @@ pub fn load_str(text: &str) -> Result<(Model, Vec<Diagnostic>), Vec<Diagnostic>>
     ))
 }
 
-/// One YAML text as JSON, aliases expanded, for tools that check it against [`crate::schema`]. `None` when it is not
+/// One YAML text as JSON, aliases expanded, for tools that check it against [`crate::schema()`]. `None` when it is not
 /// YAML as we take it, or empty.
 pub fn to_json(text: &str) -> Option<serde_json::Value> {
     let mut sources = Sources::default();

@@ -1,7 +1,7 @@
 //! The control plane: compiles a configuration into a snapshot, starts the workers on it, tells how
 //! they fare, and drains them.
 //!
-//! [`compile`] is pure but for its messages; [`start`] opens logs, binds sockets and starts threads;
+//! [`compile()`] is pure but for its messages; [`start()`] opens logs, binds sockets and starts threads;
 //! [`Status`] is what the admin listener and the command line ask.
 #![forbid(unsafe_code)]
 

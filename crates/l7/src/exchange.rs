@@ -150,6 +150,8 @@ pub struct Exchange {
     pub answer_scan: HeadScan,
     /// A copy of the answer's head, when a log asks for its fields.
     pub answer_copy: Vec<u8>,
+    /// A copy of the head that went to the client, when a log asks for its fields.
+    pub sent_copy: Vec<u8>,
     /// Client to server.
     pub up: Relay,
     /// Server to client.
@@ -177,6 +179,7 @@ impl Exchange {
             answer_buf: Buf::default(),
             answer_scan: HeadScan::new(),
             answer_copy: Vec::new(),
+            sent_copy: Vec::new(),
             up: Relay::default(),
             down: Relay::default(),
             record: Record::default(),
@@ -204,6 +207,7 @@ impl Exchange {
         self.up.release(bufs);
         self.down.release(bufs);
         self.answer_copy.clear();
+        self.sent_copy.clear();
     }
 
     /// The head's bytes.

@@ -92,6 +92,7 @@ async fn send_reply(
     });
     walk.ex.record.status = reply.status;
     walk.answer_begun = true;
+    walk.copy_sent(&out);
     let sent = walk.write_all(&out, walk.listener.send_timeout_ms).await;
     if sent.is_ok() {
         walk.ex.record.bytes_sent += out.len() as u64;

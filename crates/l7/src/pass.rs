@@ -128,6 +128,7 @@ fn begin_answer(
         };
         write_answer(&mut out, walk.ex, &plan, &walk.vars());
     });
+    walk.copy_sent(&out);
     *walk.ex.down.head_mut() = out;
     walk.ex.record.status = walk.ex.answer.status;
     let ex = &mut *walk.ex;

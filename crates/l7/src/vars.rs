@@ -121,7 +121,10 @@ impl Vars<'_> {
             }
             Var::UpstreamBytesReceived => write_number(out, record.server_bytes_received),
             Var::UpstreamBytesSent => write_number(out, record.server_bytes_sent),
-            Var::UpstreamHttp(name) | Var::SentHttp(name) => {
+            Var::SentHttp(name) => {
+                out.extend_from_slice(answer_field(&self.ex.sent_copy, name).unwrap_or_default());
+            }
+            Var::UpstreamHttp(name) => {
                 out.extend_from_slice(answer_field(&self.ex.answer_copy, name).unwrap_or_default());
             }
             Var::Termination => out.extend_from_slice(&record.termination.code()),
@@ -233,7 +236,10 @@ pub fn argument<'a>(query: Option<&'a [u8]>, name: &str) -> Option<&'a [u8]> {
 
 /// The first value of a field in a copied head.
 fn answer_field<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    head.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
+    let lines = head.split(|byte| *byte == b'\n').skip(1);
+    // What stands behind the head is a body.
+    let mut fields = lines.take_while(|line| !line.trim_ascii().is_empty());
+    fields.find_map(|line| {
         let (field, rest) = line.split_at_checked(name.len())?;
         let value = rest.strip_prefix(b":")?;
         field

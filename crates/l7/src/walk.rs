@@ -73,6 +73,14 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Keeps the head that goes to the client, when a log asks for its fields.
+    pub fn copy_sent(&mut self, head: &[u8]) {
+        if self.view.copies_answers(self.ex.record.route) {
+            self.ex.sent_copy.clear();
+            self.ex.sent_copy.extend_from_slice(head);
+        }
+    }
+
     /// Whether what is waited for is overdue at `due_ms`, which means `kind`, or the drain is. If
     /// not, the task is woken when it will be.
     pub fn poll_overdue(&mut self, cx: &Context<'_>, due_ms: u64, kind: Kind) -> Poll<Kind> {

@@ -330,3 +330,19 @@ fn the_address_in_the_log_is_the_clients() {
         .expect(200);
     assert_eq!(one_line(&proxy), "203.0.113.9 127.0.0.1");
 }
+
+#[test]
+fn fields_of_an_answer_are_those_that_were_sent() {
+    let origin = Origin::echo();
+    let proxy = logging(
+        &origin,
+        "$status|$sent_http_x_ours|$upstream_http_x_ours|$sent_http_x_error",
+        "headers: { response: { set: { X-Ours: \"ours\" } } }\n",
+    );
+    proxy.get("/").expect(200);
+    let mut wire = proxy.wire();
+    wire.send("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n");
+    wire.answer().expect(400);
+    let lines = lines(&proxy.dir().join("access.log"), 2);
+    assert_eq!(lines, ["200|ours|-|-", "400|ours|-|Bad-Request"]);
+}

@@ -69,13 +69,13 @@ variables! {
         BytesSent = "bytes_sent", "bytes sent to the client, head included";
         RequestLength = "request_length", "bytes received from the client, head included";
         Host = "host", "host of the request in lower case, without port";
-        ServerName = "server_name", "host that the route's host pattern names, else the host of the request";
+        ServerName = "server_name", "host of the request in lower case, without port";
         ServerPort = "server_port", "port on which the request came in";
         ServerAddr = "server_addr", "address on which the request came in";
         Scheme = "scheme", "`http` or `https`";
         Https = "https", "`on` when the client speaks TLS, else nothing";
         ServerProtocol = "server_protocol", "`HTTP/1.0` or `HTTP/1.1`";
-        RequestTime = "request_time", "seconds from the first byte of the request to the end, with milliseconds";
+        RequestTime = "request_time", "seconds from the end of the request's head to the end of the answer, with milliseconds";
         UpstreamAddr = "upstream_addr", "address of the server that answered";
         UpstreamStatus = "upstream_status", "status code of the server";
         UpstreamResponseTime = "upstream_response_time", "seconds from sending to the server to the end of its answer";
