@@ -21,7 +21,7 @@ use crate::exchange::Exchange;
 use crate::worker::{OpenConnection, Pass, Worker};
 
 /// How long a connection stays hot without a request, in milliseconds.
-pub const HOT_IDLE_MS: u64 = 100;
+pub const HOT_IDLE_MS: u64 = 500;
 
 /// What a connection holds for as long as it is open.
 pub struct Held {
@@ -67,6 +67,7 @@ pub async fn serve(
         if !wait_cold(&worker, &mut client).await {
             break Next::Close;
         }
+        worker.note_heated();
     };
     match next {
         Next::Linger => Box::pin(client.linger(&worker)).await,

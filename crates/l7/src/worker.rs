@@ -117,6 +117,7 @@ pub struct Worker {
     connections: Cell<u64>,
     open: Cell<usize>,
     cooled: Cell<usize>,
+    heated: Cell<usize>,
     drain_due_ms: Cell<u64>,
 }
 
@@ -146,6 +147,7 @@ impl Worker {
             connections: Cell::new(0),
             open: Cell::new(0),
             cooled: Cell::new(0),
+            heated: Cell::new(0),
             drain_due_ms: Cell::new(u64::MAX),
         }
     }
@@ -203,11 +205,17 @@ impl Worker {
         self.cooled.set(self.cooled.get() + 1);
     }
 
+    /// A connection that was cold is busy again.
+    pub fn note_heated(&self) {
+        self.heated.set(self.heated.get() + 1);
+    }
+
     /// What has to be done about once a second: closes idle connections that are too old or were
     /// closed, and after a burst gives the memory of connections that went cold back to the system.
     pub fn sweep(&self) {
-        if self.cooled.get() >= COOLED_TO_RELEASE {
-            self.cooled.set(0);
+        let (cooled, heated) = (self.cooled.replace(0), self.heated.replace(0));
+        // Connections that come and go between the two will want their memory again.
+        if cooled >= COOLED_TO_RELEASE && heated * 2 <= cooled {
             keel_sys::release_free_memory();
         }
         let view = self.view();

@@ -58,14 +58,13 @@ fn ten_thousand_open_connections_are_served() {
     let before = proxy.usage();
     let mut wires = open(&proxy, CONNECTIONS - few.len());
     wires.extend(few);
-    let after = proxy.usage();
-    assert!(after.descriptors >= CONNECTIONS, "{after:?}");
-    let each = after.rss_bytes.saturating_sub(before.rss_bytes) / CONNECTIONS as u64;
-    println!("an idle connection takes {each} bytes");
-    assert!(
-        each <= memory_bound(IDLE_BYTES_MAX),
-        "an idle connection takes {each} bytes"
-    );
+    assert!(proxy.usage().descriptors >= CONNECTIONS);
+    // What they held while they were busy is given back once they rest.
+    let each = || proxy.usage().rss_bytes.saturating_sub(before.rss_bytes) / CONNECTIONS as u64;
+    until_true("idle connections are small", || {
+        each() <= memory_bound(IDLE_BYTES_MAX)
+    });
+    println!("an idle connection takes {} bytes", each());
     // All still work, those opened first too.
     let start = Instant::now();
     for wire in wires.iter_mut().step_by(10) {
