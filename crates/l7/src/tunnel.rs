@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use keel_http::BodyLength;
-use keel_net::Buf;
 use keel_types::{Phase, PoolId, Reason, ServerIndex, Side, Termination};
 use tokio::io::AsyncWrite;
 
@@ -19,10 +18,7 @@ use crate::snapshot::RoutePlan;
 use crate::vars::with_date;
 use crate::walk::Walk;
 
-/// As [`crate::snapshot::PoolPlan::tunnel_timeout_ms`], for a pool that is not there.
-const TUNNEL_TIMEOUT_MS: u64 = 3_600_000;
-
-/// The same once one side has closed: the other one has little left to say.
+/// The longest silence once one side has closed: the other one has little left to say.
 const HALF_CLOSED_TIMEOUT_MS: u64 = 30_000;
 
 /// Sends the 101 to the client and passes bytes both ways until the tunnel ends.
@@ -34,15 +30,11 @@ pub async fn tunnel(
     pool: PoolId,
     mut attempt: Attempt,
 ) -> Result<Next, Kind> {
+    let plan = walk.view.pool(pool).ok_or(Kind::Internal)?;
+    let idle_ms = route.timeouts.tunnel_ms.unwrap_or(plan.tunnel_timeout_ms);
     begin(walk, route);
     count_head(walk, pool, &mut attempt);
     walk.answer_begun = true;
-    let pools = &walk.view.snapshot.pools;
-    let idle_ms = route.timeouts.tunnel_ms.unwrap_or_else(|| {
-        pools
-            .get(usize::from(pool.0))
-            .map_or(TUNNEL_TIMEOUT_MS, |plan| plan.tunnel_timeout_ms)
-    });
     let mut over = Over::default();
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = poll_both(walk, cx, &mut attempt, &mut over) {
@@ -149,13 +141,7 @@ fn begin(walk: &mut Walk<'_>, route: &RoutePlan) {
     ex.answer_buf.consume(ex.answer.len);
     ex.up
         .begin(bufs, BodyLength::UntilClose, Encode::Raw, u64::MAX, now_ms);
-    release_if_empty(bufs, &mut ex.answer_buf);
-}
-
-fn release_if_empty(bufs: &keel_net::BufPool, buf: &mut Buf) {
-    if buf.is_empty() {
-        bufs.give(buf);
-    }
+    bufs.shrink(&mut ex.answer_buf);
 }
 
 /// A tunnel that breaks is how many of them end: it says who, not that something went wrong here.

@@ -20,20 +20,6 @@ pub struct Connection {
     pub idle_since_ms: u64,
 }
 
-/// Why no connection came about.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectFault {
-    /// The server's name stands for no address at present.
-    #[error("the server's name does not resolve")]
-    Unresolved,
-    /// The system refused or the server did.
-    #[error("connect failed")]
-    Io(#[source] io::Error),
-    /// It took too long.
-    #[error("connect timed out")]
-    Timeout,
-}
-
 /// Begins to connect. The future resolves when the connection stands; it has no deadline of its own
 /// and closes the socket when dropped.
 pub fn start_connect(
