@@ -7,7 +7,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 /// What a process has in use at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Resident memory, bytes.
+    /// Resident memory, bytes, exact: counted page by page, as `keel-bench memory` does.
     pub rss_bytes: u64,
     /// Most resident memory so far, bytes.
     pub rss_peak_bytes: u64,
@@ -22,17 +22,22 @@ pub struct Usage {
 /// Reads what process `pid` uses; `None` when it has ended.
 pub fn usage(pid: u32) -> Option<Usage> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let number = |key: &str| -> Option<u64> {
-        let line = status.lines().find(|line| line.starts_with(key))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    };
+    // `VmRSS` of `status` lags behind by what each core has not yet added to the common sum.
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let number = |key: &str| field(&status, key);
     Some(Usage {
-        rss_bytes: number("VmRSS:")? * 1024,
+        rss_bytes: field(&rollup, "Rss:")? * 1024,
         rss_peak_bytes: number("VmHWM:")? * 1024,
         threads: number("Threads:")?,
         descriptors: std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
         cpu: cpu_time(pid)?,
     })
+}
+
+/// The number after `key` at the start of a line.
+fn field(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// CPU time from schedstat, in nanoseconds there, summed over the threads.
