@@ -19,8 +19,10 @@ pub mod process;
 pub mod proxy;
 pub mod scratch;
 pub mod strict;
+pub mod tls;
 pub mod wait;
 
 pub use client::{Answer, Ask, Load, LoadReport, Wire, get};
 pub use origin::{Origin, Reply, Seen};
 pub use proxy::{Exit, Proxy};
+pub use tls::{Ca, LeafSpec, TlsClient, TlsServer};

@@ -91,7 +91,7 @@ const OWNERS: [(&str, &[&str]); 10] = [
     ("saphyr-parser", &["keel-config"]),
     ("axum", &["keel-admin", "evenkeel"]), // the demo has origins of its own
     ("h2", &["keel-l7"]),
-    ("rustls", &["keel-tls"]),
+    ("rustls", &["keel-tls", "keel-testkit"]), // the kit's clients and origins
     ("tokio-rustls", &["keel-tls"]),
     ("clap", &["evenkeel", "keel-bench"]),
     ("mimalloc", &["evenkeel"]),

@@ -1,11 +1,12 @@
 //! A raw connection: any bytes out, strictly read answers in, every wait with a deadline.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::client::Answer;
 use crate::strict::{BodyDecoder, Fault, Mode, ResponseHead, Step, take_response_head};
+use crate::tls::{Link, TlsSession};
 use crate::wait::SOON;
 
 /// How reading to the end ended.
@@ -13,8 +14,10 @@ use crate::wait::SOON;
 pub enum End {
     /// The peer closed in order.
     Closed,
-    /// The peer reset the connection.
+    /// The peer reset the connection, or ended it with an alert of TLS.
     Reset,
+    /// The socket was closed without the goodbye (close_notify) of TLS.
+    Truncated,
     /// The deadline passed with the connection open.
     Deadline,
 }
@@ -30,12 +33,14 @@ pub enum Lost {
     Malformed(Fault),
 }
 
-/// A connection to the proxy, or to anything.
+/// A connection to the proxy, or to anything; plain, or with TLS when a [`TlsClient`](crate::tls::TlsClient) made it.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    link: Link,
+    session: Option<TlsSession>,
     buffer: Vec<u8>,
     deadline: Duration,
+    fault: Option<String>,
 }
 
 impl Wire {
@@ -53,11 +58,46 @@ impl Wire {
     /// Takes a connection that is there.
     pub fn over(stream: TcpStream) -> Wire {
         let _slower = stream.set_nodelay(true);
+        Wire::over_link(Link::plain(stream))
+    }
+
+    /// Takes a connection that is there, of either kind and either side.
+    pub fn over_link(link: Link) -> Wire {
         Wire {
-            stream,
+            link,
+            session: None,
             buffer: Vec::new(),
             deadline: SOON,
+            fault: None,
         }
+    }
+
+    pub(crate) fn over_tls(link: Link, session: TlsSession) -> Wire {
+        Wire {
+            session: Some(session),
+            ..Wire::over_link(link)
+        }
+    }
+
+    /// What the handshake came to.
+    #[track_caller]
+    pub fn tls(&self) -> &TlsSession {
+        self.session.as_ref().expect("a connection with TLS")
+    }
+
+    /// True with TLS.
+    pub fn is_tls(&self) -> bool {
+        self.link.is_tls()
+    }
+
+    /// What the system, or TLS, said when reading last failed.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+
+    /// The connection itself, for something else than HTTP/1; nothing of it must have been left unread.
+    pub fn into_link(self) -> Link {
+        self.link
     }
 
     /// Another deadline for each wait.
@@ -68,12 +108,13 @@ impl Wire {
 
     /// The socket.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.link.tcp()
     }
 
     /// Our own address.
     pub fn local(&self) -> SocketAddr {
-        self.stream
+        self.link
+            .tcp()
             .local_addr()
             .expect("a connected socket has an address")
     }
@@ -87,8 +128,9 @@ impl Wire {
 
     /// Sends all of it, or says why not.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        self.stream.set_write_timeout(Some(self.deadline))?;
-        self.stream.write_all(bytes.as_ref())
+        self.link.tcp().set_write_timeout(Some(self.deadline))?;
+        self.link.write_all(bytes.as_ref())?;
+        self.link.flush()
     }
 
     /// Sends byte by byte, with a pause after each.
@@ -104,18 +146,18 @@ impl Wire {
 
     /// Tells the peer that nothing more will be sent; answers can still be read.
     pub fn finish_sending(&mut self) -> &mut Wire {
-        let _gone = self.stream.shutdown(Shutdown::Write);
+        self.link.finish_sending();
         self
     }
 
     /// Closes with a reset instead of in order.
-    pub fn reset(self) {
-        let _gone = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    pub fn reset(mut self) {
+        self.link.make_rude();
     }
 
     /// Limits what the system takes in for us, so that a peer feels that we read slowly.
     pub fn with_small_window(self) -> Wire {
-        let _kept = socket2::SockRef::from(&self.stream).set_recv_buffer_size(4096);
+        let _kept = socket2::SockRef::from(self.link.tcp()).set_recv_buffer_size(4096);
         self
     }
 
@@ -211,12 +253,23 @@ impl Wire {
     /// Reads exactly so many bytes, without any meaning.
     #[track_caller]
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let limit = self.deadline;
+        self.try_bytes(len, limit)
+            .unwrap_or_else(|end| panic!("{end:?} after {} of {len} bytes", self.buffer.len()))
+    }
+
+    /// Reads exactly so many bytes; what came of them before the end, or the limit, stays to be read.
+    pub fn try_bytes(&mut self, len: usize, limit: Duration) -> Result<Vec<u8>, End> {
+        let end = Instant::now() + limit;
         while self.buffer.len() < len {
-            if let Err(end) = self.fill() {
-                panic!("{end:?} after {} of {len} bytes", self.buffer.len());
-            }
+            self.fill_within(end.saturating_duration_since(Instant::now()))?;
         }
-        self.buffer.drain(..len).collect()
+        Ok(self.buffer.drain(..len).collect())
+    }
+
+    /// Bytes that have come and were not read yet.
+    pub fn unread(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// Reads until the connection ends or the deadline passes.
@@ -255,10 +308,10 @@ impl Wire {
         if limit.is_zero() {
             return Err(End::Deadline);
         }
-        let _kept = self.stream.set_read_timeout(Some(limit));
+        let _kept = self.link.tcp().set_read_timeout(Some(limit));
         let mut piece = [0; 64 * 1024];
         loop {
-            return match self.stream.read(&mut piece) {
+            return match self.link.read(&mut piece) {
                 Ok(0) => Err(End::Closed),
                 Ok(len) => {
                     self.buffer.extend_from_slice(&piece[..len]);
@@ -270,7 +323,13 @@ impl Wire {
                 {
                     Err(End::Deadline)
                 }
-                Err(_) => Err(End::Reset),
+                Err(fault) => {
+                    self.fault = Some(fault.to_string());
+                    Err(match fault.kind() {
+                        ErrorKind::UnexpectedEof => End::Truncated,
+                        _ => End::Reset,
+                    })
+                }
             };
         }
     }

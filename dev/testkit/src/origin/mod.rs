@@ -6,6 +6,7 @@
 mod engine;
 mod pattern;
 mod reply;
+mod secure;
 mod stage;
 mod standard;
 mod websocket;

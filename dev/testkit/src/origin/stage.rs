@@ -1,13 +1,14 @@
 //! One connection at an origin, as a script sees it.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::engine::{Shared, lock};
 use crate::strict::{BodyDecoder, Mode, Request, RequestHead, Step, take_request_head};
+use crate::tls::{Link, TlsServer};
 use crate::wait::SOON;
 
 /// How long an origin waits for bytes; idle connections of a pool last longer than a test.
@@ -18,7 +19,8 @@ const RECORD_LEN_MAX: usize = 4 * 1024 * 1024;
 
 /// A connection in the hands of a script.
 pub struct Stage {
-    stream: TcpStream,
+    /// `None` once a script has taken it.
+    link: Option<Link>,
     number: usize,
     buffer: Vec<u8>,
     log: Arc<Mutex<Vec<u8>>>,
@@ -38,7 +40,7 @@ impl Stage {
         waiting: Arc<AtomicBool>,
     ) -> Stage {
         Stage {
-            stream,
+            link: Some(Link::plain(stream)),
             number,
             buffer: Vec::new(),
             log,
@@ -60,8 +62,36 @@ impl Stage {
     }
 
     /// The socket.
+    #[track_caller]
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.link.as_ref().expect("a connection that is ours").tcp()
+    }
+
+    /// Shakes hands as a TLS server; false when that failed.
+    pub fn start_tls(&mut self, server: &TlsServer) -> bool {
+        let Some(link) = self.link.take() else {
+            return false;
+        };
+        // The engine keeps a clone of the socket to cut it; the plain link itself says nothing when it is dropped.
+        let accepted = link.tcp().try_clone().ok();
+        self.link = accepted.and_then(|stream| server.accept(stream));
+        self.link.is_some()
+    }
+
+    /// The connection itself, for a script that speaks something else on it; nothing can be read or sent here afterwards.
+    pub fn take_link(&mut self) -> Option<Link> {
+        self.link.take()
+    }
+
+    /// Counts a request that a script has read by itself.
+    pub fn count_request(&mut self) {
+        self.requests += 1;
+        self.shared.requests.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// True when the test stops the origin.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     /// Reads the head of a request. `None` when the connection ended, or the bytes are no request, which fails the test.
@@ -138,7 +168,12 @@ impl Stage {
 
     /// Sends; false when the peer no longer takes bytes.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(bytes.as_ref()).is_ok()
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        link.write_all(bytes.as_ref())
+            .and_then(|()| link.flush())
+            .is_ok()
     }
 
     /// Sends byte by byte, with a pause after each.
@@ -152,12 +187,16 @@ impl Stage {
 
     /// Tells the peer that no more comes.
     pub fn finish_sending(&mut self) {
-        let _gone = self.stream.shutdown(Shutdown::Write);
+        if let Some(link) = &mut self.link {
+            link.finish_sending();
+        }
     }
 
     /// Makes the close at the end of the script a reset.
     pub fn reset(&mut self) {
-        let _gone = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        if let Some(link) = &mut self.link {
+            link.make_rude();
+        }
     }
 
     /// Bytes that have come and were not read as a message yet.
@@ -173,14 +212,21 @@ impl Stage {
 
     fn fill(&mut self) -> bool {
         let mut piece = [0; 64 * 1024];
-        let _kept = self.stream.set_read_timeout(Some(READ_DEADLINE));
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        let _kept = link.tcp().set_read_timeout(Some(READ_DEADLINE));
         loop {
-            // Bytes are taken only after the flag is down, so that nobody sees us waiting with bytes in hand.
-            self.waiting.store(true, Ordering::SeqCst);
-            let ready = self.stream.peek(&mut [0]);
-            self.waiting.store(false, Ordering::SeqCst);
-            let outcome = ready.and_then(|_| self.stream.read(&mut piece));
-            return match outcome {
+            if !link.has_decrypted() {
+                // Bytes are taken only after the flag is down, so that nobody sees us waiting with bytes in hand.
+                self.waiting.store(true, Ordering::SeqCst);
+                let ready = link.tcp().peek(&mut [0]);
+                self.waiting.store(false, Ordering::SeqCst);
+                if ready.is_err_and(|fault| fault.kind() != ErrorKind::Interrupted) {
+                    return false;
+                }
+            }
+            return match link.read(&mut piece) {
                 Ok(len) => {
                     let mut log = lock(&self.log);
                     let keep = RECORD_LEN_MAX.saturating_sub(log.len()).min(len);

@@ -23,7 +23,7 @@ impl Origin {
     /// by the close; `/status/N`; `/delay/MS` waits first; `/close` closes after the answer. Each answer carries `X-Origin`.
     pub fn named(name: &str) -> Origin {
         let own = name.to_owned();
-        let handler = move |stage: &mut Stage| serve(stage, &own, &|seen| standard(&own, seen));
+        let handler = move |stage: &mut Stage| serve_named(stage, &own);
         Origin::with_handler(name, Arc::new(handler))
     }
 
@@ -33,7 +33,11 @@ impl Origin {
     }
 }
 
-fn serve(stage: &mut Stage, name: &str, answer: &dyn Fn(&Seen) -> Reply) {
+pub(super) fn serve_named(stage: &mut Stage, name: &str) {
+    serve(stage, name, &|seen| standard(name, seen));
+}
+
+pub(super) fn serve(stage: &mut Stage, name: &str, answer: &dyn Fn(&Seen) -> Reply) {
     while let Some(seen) = read(stage) {
         let keeps = seen.head.keeps_alive();
         if !answer(&seen).send(stage, &seen.head.method, name) || !keeps {
