@@ -58,7 +58,7 @@ pub struct ClientHello {
     /// Whether early data was announced.
     pub early_data: bool,
     /// The protocol names as on the wire: each with its length before it. Checked when it is read.
-    alpn: Box<[u8]>,
+    pub(crate) alpn: Box<[u8]>,
 }
 
 /// How far the bytes at hand reach.
@@ -120,8 +120,8 @@ impl ClientHello {
     /// [`HelloFault`], as soon as the bytes at hand show it; more bytes never mend it.
     pub fn parse(bytes: &[u8], limit: usize) -> Result<Parsed, HelloFault> {
         match gather(bytes, limit)? {
-            Some((message, consumed)) => {
-                let hello = read_message(message.get(MESSAGE_HEADER..).unwrap_or_default())?;
+            Some(Message { bytes, consumed }) => {
+                let hello = read_message(bytes.get(MESSAGE_HEADER..).unwrap_or_default())?;
                 Ok(Parsed::Complete(Box::new(hello), consumed))
             }
             None => Ok(Parsed::Partial),
@@ -132,6 +132,14 @@ impl ClientHello {
     pub fn alpn(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = Reader(&self.alpn);
         std::iter::from_fn(move || rest.counted_u8())
+    }
+
+    /// The same with these protocols.
+    #[cfg(test)]
+    pub(crate) fn with_alpn(mut self, names: &[&[u8]]) -> Self {
+        let counted = |name: &&[u8]| [&[u8::try_from(name.len()).unwrap_or(255)], *name].concat();
+        self.alpn = names.iter().flat_map(counted).collect();
+        self
     }
 
     /// The highest version offered, GREASE aside: of supported_versions, or the legacy one when that was not sent.
@@ -194,9 +202,14 @@ impl<'a> Records<'a> {
     }
 }
 
-/// The message with its header, put together from its records, and the bytes that these take. Allocates only for a
-/// whole message over several records.
-fn gather(bytes: &[u8], limit: usize) -> Result<Option<(Cow<'_, [u8]>, usize)>, HelloFault> {
+/// A whole message with its header, and the bytes that its records took.
+struct Message<'a> {
+    bytes: Cow<'a, [u8]>,
+    consumed: usize,
+}
+
+/// Puts the message together from its records. Allocates only for a whole message over several of them.
+fn gather(bytes: &[u8], limit: usize) -> Result<Option<Message<'_>>, HelloFault> {
     let seen = bytes.get(..limit).unwrap_or(bytes);
     let mut records = Records { bytes: seen, at: 0 };
     let (mut header, mut have, mut need) = ([0u8; MESSAGE_HEADER], 0, None);
@@ -229,7 +242,9 @@ fn gather(bytes: &[u8], limit: usize) -> Result<Option<(Cow<'_, [u8]>, usize)>, 
             break;
         }
         if need == Some(have) {
-            return Ok(Some((join(first, piece, seen, have), records.at)));
+            let bytes = join(first, piece, seen, have);
+            let consumed = records.at;
+            return Ok(Some(Message { bytes, consumed }));
         }
         first = first.or(Some(piece));
     }
