@@ -349,7 +349,7 @@ impl ChunkedDecoder {
 
 /// Fields that a recipient might merge into the head, with force: framing, routing, control, credentials, trust
 /// (RFC 9110, 6.5.1). One of them in a trailer section is an attack or a bad bug, so the body is refused.
-const FORBIDDEN: HeaderSet = crate::framing::HOP_BY_HOP
+pub(crate) const FORBIDDEN: HeaderSet = crate::framing::HOP_BY_HOP
     .with(HeaderId::ContentLength)
     .with(HeaderId::Host)
     .with(HeaderId::Expect)
@@ -369,7 +369,7 @@ const FORBIDDEN: HeaderSet = crate::framing::HOP_BY_HOP
     .with(HeaderId::XRequestId);
 
 /// Fields that mean nothing in a trailer section but that well-meaning senders put there: not passed on.
-const DROPPED: HeaderSet = HeaderSet::new()
+pub(crate) const DROPPED: HeaderSet = HeaderSet::new()
     .with(HeaderId::ContentType)
     .with(HeaderId::ContentEncoding)
     .with(HeaderId::ContentRange)

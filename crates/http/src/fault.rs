@@ -145,9 +145,59 @@ pub enum HeadFault {
     /// The path goes above the root.
     #[error("the path goes above the root")]
     AboveRoot,
-    /// CONNECT or TRACE, which a reverse proxy does not serve.
+    /// CONNECT (but for a tunnel of RFC 8441) or TRACE, which a reverse proxy does not serve.
     #[error("the method is not served by a reverse proxy")]
     MethodRefused,
+
+    // HTTP/2.
+    /// A pseudo-header field among the fields: unknown, twice, after a regular one, or in trailers (RFC 9113, 8.3).
+    #[error("a pseudo-header field stands where none may stand")]
+    PseudoField,
+    /// A field name with upper-case letters (RFC 9113, 8.2.1).
+    #[error("a field name has upper-case letters, which HTTP/2 forbids")]
+    NameUpperCase,
+    /// A field value with white space at an end (RFC 9113, 8.2.1).
+    #[error("a field value begins or ends with white space, which HTTP/2 forbids")]
+    ValuePadded,
+    /// Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding or Upgrade (RFC 9113, 8.2.2).
+    #[error("the message has a connection-specific field, which HTTP/2 forbids")]
+    ConnectionField,
+    /// TE with anything but `trailers` (RFC 9113, 8.2.2).
+    #[error("the TE field of an HTTP/2 message is not trailers")]
+    TeInvalid,
+    /// No `:path`, or an empty one (RFC 9113, 8.3.1).
+    #[error("the HTTP/2 request has no :path or an empty one")]
+    PathMissing,
+    /// No `:scheme` (RFC 9113, 8.3.1).
+    #[error("the HTTP/2 request has no :scheme")]
+    SchemeMissing,
+    /// Host and `:authority` differ (RFC 9113, 8.3.1).
+    #[error("the Host of the HTTP/2 request differs from its :authority")]
+    HostConflict,
+    /// A user before the host (RFC 9113, 8.3.1).
+    #[error("the authority of the HTTP/2 request has user information")]
+    HostUserinfo,
+    /// `:protocol` with a method other than CONNECT (RFC 8441, 4).
+    #[error("the HTTP/2 request has a :protocol but its method is not CONNECT")]
+    ProtocolMisplaced,
+    /// Extended CONNECT for a protocol other than websocket.
+    #[error("the :protocol of the HTTP/2 request is not supported")]
+    ProtocolUnsupported,
+    /// A Content-Length above 0 in a message that ends with its head (RFC 9113, 8.1.1).
+    #[error("Content-Length declares a body but the HTTP/2 stream ends with the head")]
+    LengthWithoutBody,
+    /// An interim answer with END_STREAM (RFC 9113, 8.1).
+    #[error("an interim answer ends the HTTP/2 stream")]
+    InterimEnds,
+    /// A trailer that may only stand in a head (RFC 9110, 6.5.1).
+    #[error("a trailer field may only stand in a head")]
+    TrailerForbidden,
+    /// More bytes of trailers than [`crate::ChunkLimits`] allows by default.
+    #[error("the trailers are too long")]
+    TrailersTooLong,
+    /// More trailer fields than [`crate::ChunkLimits`] allows by default.
+    #[error("there are too many trailers")]
+    TooManyTrailers,
 }
 
 impl HeadFault {
@@ -157,8 +207,11 @@ impl HeadFault {
             HeadFault::MethodRefused => 405,
             HeadFault::TargetTooLong => 414,
             HeadFault::ExpectUnknown => 417,
-            HeadFault::HeadTooLong | HeadFault::TooManyFields => 431,
-            HeadFault::CodingUnsupported => 501,
+            HeadFault::HeadTooLong
+            | HeadFault::TooManyFields
+            | HeadFault::TrailersTooLong
+            | HeadFault::TooManyTrailers => 431,
+            HeadFault::CodingUnsupported | HeadFault::ProtocolUnsupported => 501,
             HeadFault::VersionUnsupported => 505,
             _ => 400,
         }

@@ -74,6 +74,20 @@ impl Fields {
         self.list.reserve(count);
     }
 
+    /// Adjusts the spans after `by` bytes have been inserted at the end of the value of field `index`.
+    #[cold]
+    pub(crate) fn grow_value(&mut self, index: usize, by: u32) {
+        for (at, field) in self.list.iter_mut().enumerate().skip(index) {
+            if at > index {
+                field.name.start += by;
+                field.name.end += by;
+                field.value.start += by;
+            }
+            field.value.end += by;
+            field.line_end += by;
+        }
+    }
+
     /// The fields in the order in which they came.
     #[inline]
     pub fn iter(&self) -> std::slice::Iter<'_, Field> {

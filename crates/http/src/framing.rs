@@ -99,7 +99,7 @@ const NEVER_NOMINATED: HeaderSet = HeaderSet::new()
     .with(HeaderId::Forwarded)
     .with(HeaderId::XRequestId);
 
-/// The framing of a request whose head has been parsed.
+/// The framing of a request whose head has been parsed. For HTTP/1 only: [`RequestHead::read_h2`] gives its own.
 pub fn frame_request(head: &RequestHead, buf: &[u8]) -> Result<RequestFraming, HeadFault> {
     let fields = &head.fields;
     check_host_count(head)?;
@@ -180,7 +180,7 @@ fn check_host_count(head: &RequestHead) -> Result<(), HeadFault> {
     if head.fields.is_repeated(HeaderId::Host) {
         return Err(HeadFault::HostRepeated);
     }
-    if !head.fields.contains(HeaderId::Host) && head.version == Version::Http11 {
+    if !head.fields.contains(HeaderId::Host) && head.version != Version::Http10 {
         return Err(HeadFault::HostMissing);
     }
     Ok(())
@@ -202,7 +202,7 @@ fn request_body(head: &RequestHead, buf: &[u8]) -> Result<BodyLength, HeadFault>
 /// The declared length. One field with 1*DIGIT; a list is refused even when its members agree (RFC 9112, 6.3, rule 5
 /// lets a recipient repair that, and recipients differ in how).
 #[inline]
-fn content_length(fields: &Fields, buf: &[u8]) -> Result<Option<u64>, HeadFault> {
+pub(crate) fn content_length(fields: &Fields, buf: &[u8]) -> Result<Option<u64>, HeadFault> {
     let Some(value) = fields.first(HeaderId::ContentLength, buf) else {
         return Ok(None);
     };
@@ -295,14 +295,14 @@ fn connection_options(fields: &Fields, buf: &[u8]) -> Options {
 #[inline]
 const fn keep_alive(version: Version, options: Options) -> bool {
     match version {
-        Version::Http11 => !options.close,
+        Version::Http11 | Version::Http2 => !options.close,
         Version::Http10 => options.keep_alive && !options.close,
     }
 }
 
 /// RFC 9110, 10.1.1: 100-continue is the only expectation there is.
 #[inline]
-fn expects_continue(fields: &Fields, buf: &[u8]) -> Result<bool, HeadFault> {
+pub(crate) fn expects_continue(fields: &Fields, buf: &[u8]) -> Result<bool, HeadFault> {
     if !fields.contains(HeaderId::Expect) {
         return Ok(false);
     }
@@ -344,7 +344,7 @@ fn switch_is_sound(head: &ResponseHead, options: Options) -> bool {
         && !head.fields.is_repeated(HeaderId::Upgrade)
 }
 
-fn accepts_trailers(fields: &Fields, buf: &[u8]) -> bool {
+pub(crate) fn accepts_trailers(fields: &Fields, buf: &[u8]) -> bool {
     fields.contains(HeaderId::Te)
         && fields
             .all(HeaderId::Te, buf)

@@ -5,8 +5,9 @@
 //! Positions are [`Span`]s into the buffer that was parsed: the caller keeps that buffer unchanged (appending is
 //! fine) for as long as it uses them.
 //!
-//! Order of use for a request: [`HeadScan::ready`], [`RequestHead::parse`], [`frame_request`],
-//! [`NormalRequest::read`]. For an answer: [`ResponseHead::parse`], [`frame_response`].
+//! Order of use for a request of HTTP/1: [`HeadScan::ready`], [`RequestHead::parse`], [`frame_request`],
+//! [`NormalRequest::read`]. For an answer: [`ResponseHead::parse`], [`frame_response`]. HTTP/2 has one step in place
+//! of scan, parse and frame: [`RequestHead::read_h2`] and [`ResponseHead::read_h2`].
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
@@ -17,6 +18,7 @@ mod fault;
 mod fields;
 pub mod forwarded;
 mod framing;
+mod h2head;
 mod header;
 mod method;
 pub mod negotiate;
@@ -35,6 +37,9 @@ pub use fields::{Field, Fields};
 pub use framing::{
     BodyLength, HOP_BY_HOP, RequestFraming, ResponseFraming, frame_request, frame_response,
     is_nominated,
+};
+pub use h2head::{
+    H2RequestParts, h2_fields, lower_name, trailer_fields, trailer_lines, written_host,
 };
 pub use header::{HeaderId, HeaderSet};
 pub use method::{Method, Version};

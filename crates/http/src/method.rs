@@ -60,7 +60,7 @@ impl Method {
     }
 }
 
-/// A version of HTTP/1.
+/// A version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Version {
     /// HTTP/1.0
@@ -68,15 +68,19 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// HTTP/2. The head is kept in the form of HTTP/1.1 all the same, see [`crate::RequestHead::read_h2`].
+    Http2,
 }
 
 impl Version {
-    /// As written on the wire.
+    /// As logs and variables write it; for HTTP/1 also as it stands on the wire. HTTP/2 is `HTTP/2.0`, as other
+    /// servers log it.
     #[inline]
     pub const fn as_str(self) -> &'static str {
         match self {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2.0",
         }
     }
 }

@@ -108,7 +108,7 @@ impl NormalRequest {
         let Some(field) = head.fields.field(HeaderId::Host) else {
             return match head.version {
                 Version::Http10 => Ok(()),
-                Version::Http11 => Err(HeadFault::HostMissing),
+                Version::Http11 | Version::Http2 => Err(HeadFault::HostMissing),
             };
         };
         if head.fields.is_repeated(HeaderId::Host) {

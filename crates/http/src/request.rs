@@ -67,6 +67,9 @@ pub struct RequestHead {
     pub len: usize,
     /// Offset of the first byte of the first field line (of the last CRLF when there are no fields).
     pub line_end: u32,
+    /// Whether this was an extended CONNECT of HTTP/2 (RFC 8441), written here as a GET that asks for an upgrade.
+    /// The answer that takes it is 200 there, not 101. Never true for HTTP/1.
+    pub extended_connect: bool,
 }
 
 impl RequestHead {
@@ -85,6 +88,7 @@ impl RequestHead {
         self.fields.clear();
         self.len = 0;
         self.line_end = 0;
+        self.extended_connect = false;
     }
 
     /// Parses the head at the start of `buf`. What was here before is forgotten; the content is meaningful only
