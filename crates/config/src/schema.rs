@@ -136,6 +136,9 @@ fn text(form: &Form) -> Value {
             string.insert("minLength".to_owned(), json!(1));
         }
     }
+    if !form.plain {
+        return string;
+    }
     json!({ "anyOf": [string, { "type": ["number", "boolean"] }] })
 }
 
@@ -143,9 +146,13 @@ fn word(words: Words) -> Value {
     let mut each = Vec::new();
     for (word, about) in words {
         each.push(json!({ "const": word, "description": about }));
-        // `301` without quotes is a number to YAML.
+        // `301`, `1.2` and `true` without quotes are no texts to YAML.
         if let Ok(number) = word.parse::<u64>() {
             each.push(json!({ "const": number, "description": about }));
+        } else if let Ok(number) = word.parse::<f64>() {
+            each.push(json!({ "const": number, "description": about }));
+        } else if let Ok(flag) = word.parse::<bool>() {
+            each.push(json!({ "const": flag, "description": about }));
         }
     }
     json!({ "oneOf": each })

@@ -69,7 +69,9 @@ fn reports_read_as_they_should() {
 #[test]
 fn every_code_has_a_case() {
     // Reported by the stages after the loader.
-    const LATER: &[&str] = &["E0402", "E0403", "E0404", "W0008", "W0009"];
+    const LATER: &[&str] = &[
+        "E0402", "E0403", "E0404", "E0405", "E0406", "W0008", "W0009", "W0013",
+    ];
     // Need a file that cannot stand in a folder of texts; covered by tests of their own.
     const ELSEWHERE: &[&str] = &["E0001", "E0002", "E0003", "E0006", "E0015"];
     let mut shown = std::collections::BTreeSet::new();

@@ -216,14 +216,28 @@ fn single_slips_are_refused_by_both() {
             "balance: random",
             "balance: { algorithm: least_time, probe: 2 }",
         ),
+        ("min_version: 1.3", "min_version: 1.1"),
+        ("min_version: 1.3", "minimum_version: 1.3"),
+        ("hsts: true", "hsts: false"),
+        ("hsts: true", "hsts: { max_age: 365 }"),
+        ("verify: optional", "verify: none"),
+        ("per_client: 50r/s", "per_client: 50"),
+        ("http2: false", "http2: off"),
+        ("http2: false", "http2: { streams: 0 }"),
+        ("protocol: auto", "protocol: h2"),
+        ("protocol: auto, tls: true", "protocol: auto, tls: [true]"),
         ("404: gone", "404: { text: a, file: b }"),
         ("404: gone", "404: [gone]"),
         ("404: gone", "404:"),
     ];
     let good = "\
-listeners: { web: { bind: \":80\", timeouts: { idle: 30s }, limits: { body: 10MB } } }
+listeners:
+  web: { bind: \":80\", timeouts: { idle: 30s }, limits: { body: 10MB }, http2: false }
+  tls:
+    bind: \":443\"
+    tls: { self_signed: true, min_version: 1.3, hsts: true, client: { ca: a.pem, verify: optional }, handshakes: { per_client: 50r/s } }
 workers: 4
-pools: { app: { servers: [ { address: \"127.0.0.1:1\", weight: 2, backup: true } ], balance: random } }
+pools: { app: { servers: [ { address: \"127.0.0.1:1\", weight: 2, backup: true } ], balance: random, protocol: auto, tls: true } }
 routes: [ { pool: app }, { redirect: { to: /x, status: 308 } } ]
 error_pages: { 404: gone }
 ";

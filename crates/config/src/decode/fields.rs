@@ -76,6 +76,12 @@ impl Fields {
         item.map_or(self.span, |item| item.span)
     }
 
+    /// Looks at the value, without taking it.
+    pub fn peek(&self, key: &Key) -> Option<&Data> {
+        let item = self.items.get(self.at(key)?)?.as_ref()?;
+        Some(&item.data)
+    }
+
     /// Takes the value. `None` when it is absent without a default, or was reported as wrong.
     pub fn item(&mut self, key: &Key) -> Option<Item> {
         let at = self.at(key)?;

@@ -73,9 +73,13 @@ codes! {
     Error REFERENCE_TOO_LARGE = "E0216", "A file that a value refers to is too large.", "it is kept in memory";
     Error BAD_FORMAT = "E0217", "A media type cannot be read.", "clients would not know what they got";
 
+    Error BAD_FILE = "E0218", "The path of a file is not one.", "certificates and keys are read from files, so that a new one is taken without a reload and keys stay out of the configuration";
+    Error BAD_TLS_NAME = "E0219", "The name of a cipher suite or group cannot be one.", "TLS would be spoken with other settings than were meant";
+    Error BAD_FINGERPRINT = "E0220", "A fingerprint cannot be read.", "no certificate could ever have it";
+
     Error UNKNOWN_NAME = "E0301", "A name refers to nothing.", "requests that are sent there would have nowhere to go";
     Error DUPLICATE_NAME = "E0302", "Two things have the same name.", "logs, metrics and commands could not tell them apart";
-    Error ONE_OF = "E0303", "None, or more than one, of the keys of which exactly one is needed: a route's target, a test, a key to hash.", "it must be clear which one counts";
+    Error ONE_OF = "E0303", "None, or more than one, of the keys of which exactly one is needed: a route's target, a test, a key to hash, the certificates of a listener.", "it must be clear which one counts";
     Error SPLIT_WEIGHTS = "E0304", "All weights of a split are 0.", "no pool would ever be chosen";
     Error NO_SERVERS = "E0305", "A pool has no servers.", "every request to it would be answered with 503";
     Error SAME_ADDRESS = "E0306", "Two listeners bind the same address.", "a connection could reach either";
@@ -85,6 +89,9 @@ codes! {
     Error BAD_GLOB = "E0402", "A glob cannot be compiled.", "it would match nothing";
     Error BAD_TEMPLATE = "E0403", "A template names a variable that is not known, or is not closed.", "the text would be written as it stands, or with a gap";
     Error BAD_BALANCE = "E0404", "A pool's balancing cannot be prepared.", "no server could be chosen";
+
+    Error BAD_CERTIFICATE = "E0405", "A certificate, a key or another file of TLS cannot be used.", "TLS cannot be spoken with it";
+    Error BAD_TLS = "E0406", "A setting of TLS cannot be used.", "TLS would be spoken with other settings than were meant";
 
     Warning ALL_WEIGHTS_ZERO = "W0001", "All servers of a pool have weight 0.", "no server gets new traffic, requests are answered with 503; with `weighted_random` the first server that is ready gets all of it";
     Warning UNUSED = "W0002", "Something is defined and never used.", "it may be left over, or its name is misspelt where it was meant to be used";
@@ -96,4 +103,7 @@ codes! {
     Warning UNREACHABLE_ROUTE = "W0008", "A route can never be reached.", "an earlier route takes all its requests";
     Warning UNRESOLVED = "W0009", "A server's name does not resolve at the moment.", "requests to it fail until it does";
     Warning INCLUDE_EMPTY = "W0010", "A pattern of `include` matches no file.", "if files were meant to be there, what they configure is absent";
+    Warning NOT_VERIFIED = "W0011", "Certificates of servers are not verified.", "anybody on the way can be the server, read all and change all";
+    Warning REDIRECT_LOOP = "W0012", "A redirect may lead back to where it is.", "browsers give up after some twenty rounds";
+    Warning CERTIFICATE = "W0013", "Something about a certificate wants attention: it is expired or will be soon, or does not fit its use.", "clients refuse a certificate that is not valid";
 }

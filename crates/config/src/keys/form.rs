@@ -15,6 +15,8 @@ pub(crate) struct Form {
     pub template: bool,
     /// The empty text means something.
     pub empty: bool,
+    /// A number or boolean without quotes can be one too.
+    pub plain: bool,
     /// Whether a text is of this form.
     pub check: fn(&str) -> Result<(), Fault>,
 }
@@ -38,6 +40,7 @@ impl Form {
             refs: Refs::None,
             template: false,
             empty: false,
+            plain: true,
             check,
         }
     }
@@ -59,6 +62,11 @@ impl Form {
 
     const fn template(mut self) -> Form {
         self.template = true;
+        self
+    }
+
+    const fn has_unit(mut self) -> Form {
+        self.plain = false;
         self
     }
 
@@ -142,6 +150,26 @@ pub(crate) mod forms {
         values::tag,
     )
     .pattern("^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$");
+    pub static TLS_FILE: Form = Form::new("the path of a file", values::tls_file);
+    pub static CIPHER_SUITE: Form =
+        Form::new("the standard name of a cipher suite", values::cipher_suite);
+    pub static GROUP: Form = Form::new("the name of a group", values::group);
+    pub static CERTIFICATE_NAME: Form = Form::new(
+        "a host name, `*.suffix` or an IP address",
+        values::certificate_name,
+    );
+    pub static TLS_NAME: Form = Form::new("a host name or an IP address", |text| {
+        values::tls_name(text).map(drop)
+    });
+    pub static FINGERPRINT: Form = Form::new("a SHA-256 in hex", |text| {
+        values::fingerprint(text).map(drop)
+    });
+    pub static RATE: Form = Form::new("a rate (`100r/s`, `60r/m`)", |text| {
+        values::rate(text).map(drop)
+    })
+    .pattern("^[0-9]+r/[sm]$")
+    .has_unit();
+    pub static FOLDER: Form = Form::new("the path of a folder", values::line);
     pub static STATUS_SET: Form = Form::new(
         "a status, a class (`5xx`), or a list of statuses and ranges (`500,502-504`)",
         |text| values::status_set(text).map(drop),

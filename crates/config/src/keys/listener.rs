@@ -29,6 +29,8 @@ const REQUESTS: Kind = Kind::Int {
 
 const HEAD_TIME_ABOUT: &str = "How long a client may take to send a request's head, from its first byte (or from the start of the connection) to its end; then 408.";
 const IDLE_ABOUT: &str = "How long a connection may be idle between two requests.";
+const HANDSHAKE_ABOUT: &str =
+    "How long a TLS handshake may take, from the start of the connection; then it is closed.";
 const BODY_TIME_ABOUT: &str = "How long a request's body may make no progress; then 408.";
 const SEND_ABOUT: &str =
     "How long a client may take no byte of the answer; then the connection is closed.";
@@ -66,12 +68,21 @@ pub(crate) static GLOBAL_SEND: Key = Key::new("send", Kind::TIMEOUT)
     .about(SEND_ABOUT)
     .example("20s");
 
+pub(crate) static GLOBAL_HANDSHAKE: Key = Key::new("handshake", Kind::TIMEOUT)
+    .default(
+        "10s",
+        "three round trips of a slow network; half-open handshakes are a cheap flood",
+    )
+    .about(HANDSHAKE_ABOUT)
+    .example("5s");
+
 pub(crate) static GLOBAL_TIMEOUTS: Table = Table {
     id: "global_timeouts",
     title: "client timeouts",
     places: "timeouts",
     about: "How long clients may take, for all listeners that say nothing else.",
     keys: &[
+        &GLOBAL_HANDSHAKE,
         &GLOBAL_HEAD_TIME,
         &GLOBAL_IDLE,
         &GLOBAL_BODY_TIME,
@@ -134,6 +145,10 @@ pub(crate) static GLOBAL_LIMITS: Table = Table {
     base: &[],
 };
 
+pub(crate) static HANDSHAKE: Key = Key::new("handshake", Kind::TIMEOUT)
+    .absent(GLOBAL, GLOBAL_REASON)
+    .about(HANDSHAKE_ABOUT)
+    .example("5s");
 pub(crate) static HEAD_TIME: Key = Key::new("head", Kind::TIMEOUT)
     .absent(GLOBAL, GLOBAL_REASON)
     .about(HEAD_TIME_ABOUT)
@@ -156,7 +171,7 @@ pub(crate) static LISTENER_TIMEOUTS: Table = Table {
     title: "a listener's timeouts",
     places: "listeners.NAME.timeouts",
     about: "How long clients of this listener may take.",
-    keys: &[&HEAD_TIME, &IDLE, &BODY_TIME, &SEND],
+    keys: &[&HANDSHAKE, &HEAD_TIME, &IDLE, &BODY_TIME, &SEND],
     one_of: &[],
     sample: "{ listeners: { web: { bind: \":80\", timeouts: { @ } } } }",
     base: &[],
@@ -212,6 +227,21 @@ pub(crate) static LISTENER_REDIRECT: Key = Key::new("redirect", REDIRECT_KIND)
     .absent("requests go through the routes", "")
     .about("Answers every request of this listener with a redirect. `https` sends it to the same place over TLS.")
     .example("https");
+pub(crate) static LISTENER_TLS_KEY: Key = Key::new("tls", Kind::Section(&LISTENER_TLS))
+    .absent("plain HTTP", "there is no certificate until you name one")
+    .about("TLS: every client of this listener must speak it. The protocol is chosen in the handshake (ALPN).")
+    .example("{ certificates: { cert: site.pem, key: site.key } }");
+pub(crate) static LISTENER_HTTP2: Key = Key::new(
+    "http2",
+    Kind::Shape {
+        scalar: Some(&Kind::Bool),
+        list: None,
+        map: Some(&Kind::Section(&HTTP2)),
+    },
+)
+.default("true", "browsers load a page over one connection, and gRPC needs it")
+.about("Whether HTTP/2 is spoken beside HTTP/1.1, and its limits: over TLS by ALPN, without TLS to clients that start with it (prior knowledge, h2c).")
+.example("false");
 pub(crate) static BACKLOG: Key = Key::new("backlog", Kind::Int { min: 1, max: 65535 })
     .default("1024", "a burst of a thousand connections waits instead of being refused; the kernel's own limit (somaxconn) still holds")
     .about("How many connections may wait to be accepted, for each worker.")
@@ -241,6 +271,8 @@ pub(crate) static LISTENER: Table = Table {
     about: "Where clients connect.",
     keys: &[
         &BIND,
+        &LISTENER_TLS_KEY,
+        &LISTENER_HTTP2,
         &LISTENER_REDIRECT,
         &BACKLOG,
         &LISTENER_TIMEOUTS_KEY,

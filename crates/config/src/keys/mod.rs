@@ -6,6 +6,7 @@
 
 mod form;
 mod headers;
+mod http2;
 mod kind;
 mod listener;
 mod log;
@@ -14,9 +15,11 @@ mod pool;
 mod process;
 mod route;
 pub(crate) mod synonyms;
+mod tls;
 
 pub(crate) use form::{Form, NAME_CHARS_MAX, Refs, forms};
 pub(crate) use headers::*;
+pub(crate) use http2::*;
 pub(crate) use kind::{Kind, Words, show_duration, show_size};
 pub(crate) use listener::*;
 pub(crate) use log::*;
@@ -24,6 +27,7 @@ pub(crate) use matcher::*;
 pub(crate) use pool::*;
 pub(crate) use process::*;
 pub(crate) use route::*;
+pub(crate) use tls::*;
 
 /// What holds when a key is absent.
 #[derive(Debug, Clone, Copy)]
@@ -154,6 +158,15 @@ pub(crate) static TABLES: &[&Table] = &[
     &LISTENER,
     &LISTENER_TIMEOUTS,
     &LISTENER_LIMITS,
+    &LISTENER_TLS,
+    &CERTIFICATE,
+    &SELF_SIGNED,
+    &TICKETS,
+    &SESSIONS,
+    &CLIENT_CERTIFICATES,
+    &HSTS,
+    &HANDSHAKES,
+    &HTTP2,
     &ROUTE,
     &MATCH,
     &PATH_TEST,
@@ -170,6 +183,9 @@ pub(crate) static TABLES: &[&Table] = &[
     &HASH_KEY,
     &KEEPALIVE,
     &SERVER_TIMEOUTS,
+    &SERVER_TLS,
+    &SERVER_HTTP2,
+    &PING,
     &HEADERS,
     &POOL_HEADERS,
     &HEADER_EDITS,

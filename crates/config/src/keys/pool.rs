@@ -1,7 +1,7 @@
 //! Keys of pools and servers.
 
 use super::*;
-use crate::model::{HashScheme, IpHashMode, Tie};
+use crate::model::{HashScheme, IpHashMode, ServerProtocol, Tie};
 use crate::words::{Word, words};
 
 words! {
@@ -92,6 +92,26 @@ pub(crate) static POOL_HOST: Key = Key::new("host", HOST_KIND)
     .default("keep", "applications build links from the host that the client asked for")
     .about("Host that is sent to the servers: the client's (`keep`), the server's address (`server`), or a name.")
     .example("server");
+pub(crate) static POOL_PROTOCOL: Key = Key::new("protocol", Kind::Words(ServerProtocol::WORDS))
+    .default("http1", "every server speaks it")
+    .about("What is spoken with the servers, whatever the clients speak. gRPC needs `http2` or `auto`. WebSocket works over each.")
+    .example("http2");
+pub(crate) static POOL_TLS: Key = Key::new(
+    "tls",
+    Kind::Shape {
+        scalar: Some(&Kind::Bool),
+        list: None,
+        map: Some(&Kind::Section(&SERVER_TLS)),
+    },
+)
+.default("false", "most servers stand beside us")
+.about("Whether the servers are reached over TLS, and how their certificates are judged.")
+.example("{ ca: internal-ca.pem }");
+pub(crate) static POOL_HTTP2: Key = Key::new("http2", Kind::Section(&SERVER_HTTP2))
+    .absent("the defaults of its keys", "")
+    .about("How HTTP/2 connections to the servers are used; with `protocol: http2` or `auto`.")
+    .with(&[("protocol", "http2")])
+    .example("{ streams: 20 }");
 pub(crate) static POOL_HEADERS_KEY: Key = Key::new("headers", Kind::Section(&POOL_HEADERS))
     .absent("no edits", "")
     .about("Edits of requests to this pool.")
@@ -105,6 +125,9 @@ pub(crate) static POOL: Table = Table {
     keys: &[
         &POOL_SERVERS,
         &POOL_BALANCE,
+        &POOL_PROTOCOL,
+        &POOL_TLS,
+        &POOL_HTTP2,
         &POOL_MAX_FAILS,
         &POOL_FAIL_TIMEOUT,
         &POOL_KEEPALIVE,

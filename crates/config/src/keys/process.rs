@@ -61,6 +61,14 @@ pub(crate) static DRAIN_TIMEOUT: Key = Key::new("drain_timeout", Kind::TIME)
     .about("How long running requests may take to finish after a stop was asked for; then they are cut off.")
     .example("1m");
 
+pub(crate) static STATE: Key = Key::new("state", Kind::Text(&forms::FOLDER))
+    .absent(
+        "`$STATE_DIRECTORY`, which systemd sets (`StateDirectory=`); else `$XDG_STATE_HOME/evenkeel`; else `~/.local/state/evenkeel`; else `evenkeel-state` in the folder of the start",
+        "what is kept must outlive a restart, and be for this user alone",
+    )
+    .about("Folder for what outlives a restart: the CA of `self_signed` and OCSP answers. It is made when it is needed, for this user alone. `evenkeel check` does not touch it.")
+    .example("/var/lib/evenkeel");
+
 pub(crate) static TRUSTED_PROXIES: Key = Key::new(
     "trusted_proxies",
     Kind::OneOrMany { item: &Kind::Text(&forms::NETWORK), min: 0 },
@@ -187,6 +195,7 @@ pub(crate) static TOP: Table = Table {
         &WORKERS,
         &CONNECTIONS,
         &DRAIN_TIMEOUT,
+        &STATE,
         &TRUSTED_PROXIES,
         &CLIENT_ADDRESS_KEY,
         &REQUEST_ID_KEY,

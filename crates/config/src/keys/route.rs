@@ -26,7 +26,7 @@ pub(crate) const REDIRECT_KIND: Kind = Kind::Shape {
 pub(crate) const HOST_KIND: Kind = Kind::WordOr(HOST_WORDS, &Kind::Text(&forms::HOST_HEADER));
 
 const SAMPLE: &str = "{ listeners: { web: { bind: \":80\" } }, access_logs: { main: {} }, \
-                      pools: { app: { servers: [\"127.0.0.1:9001\"] }, canary: { servers: [\"127.0.0.1:9002\"] } }, routes: [ { @ } ] }";
+                      pools: { app: { servers: [\"127.0.0.1:9001\"], protocol: http2 }, canary: { servers: [\"127.0.0.1:9002\"] } }, routes: [ { @ } ] }";
 
 pub(crate) static ROUTE_NAME: Key = Key::new("name", Kind::Text(&forms::NAME))
     .absent("`route-N`, N being its place in the list", "")
@@ -122,6 +122,11 @@ pub(crate) static ROUTE_FORWARDED: Key = Key::new("forwarded", Kind::Section(&FO
     .about("What the backend is told about the client.")
     .example("{ x_forwarded: off }");
 
+pub(crate) static ROUTE_GRPC_WEB: Key = Key::new("grpc_web", Kind::Bool)
+    .default("false", "a translation is done where it is asked for")
+    .about("Whether gRPC-Web, which browsers speak, is turned into gRPC for the servers, and their answers back. Requests of other kinds pass as they are. The pool needs `protocol: http2` or `auto`.")
+    .example("true");
+
 pub(crate) static ROUTE: Table = Table {
     id: "route",
     title: "a route",
@@ -143,6 +148,7 @@ pub(crate) static ROUTE: Table = Table {
         &ROUTE_SHOW_BACKEND,
         &ROUTE_HOST,
         &ROUTE_FORWARDED,
+        &ROUTE_GRPC_WEB,
     ],
     one_of: &["pool", "redirect", "respond", "expose"],
     sample: SAMPLE,

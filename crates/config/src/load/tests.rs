@@ -286,3 +286,36 @@ fn a_file_that_is_wrong_everywhere_is_told_of_in_time() {
     let found = load_str(&text).expect_err("refused");
     assert_eq!(found.len(), crate::FINDINGS_MAX);
 }
+
+#[test]
+fn the_state_folder_is_found() {
+    let state = |file: &str, variables: &[(&str, &str)]| {
+        let mut world = InMemory::new().file("etc/a.yaml", file);
+        for (name, value) in variables {
+            world = world.variable(*name, *value);
+        }
+        let (model, _) = load(Source::file(Path::new("etc/a.yaml"), &world)).expect("loads");
+        model.state.value
+    };
+    let plain = "listeners: { web: { bind: ':80', redirect: https } }\n";
+    let named = format!("{plain}state: kept\n");
+    let home = ("HOME", "/home/a");
+    let xdg = ("XDG_STATE_HOME", "/x");
+    let systemd = ("STATE_DIRECTORY", "/var/lib/evenkeel:/var/lib/other");
+    assert_eq!(state(plain, &[]), Path::new("evenkeel-state"));
+    assert_eq!(
+        state(plain, &[home]),
+        Path::new("/home/a/.local/state/evenkeel")
+    );
+    assert_eq!(state(plain, &[home, xdg]), Path::new("/x/evenkeel"));
+    assert_eq!(
+        state(plain, &[home, xdg, systemd]),
+        Path::new("/var/lib/evenkeel")
+    );
+    // XDG base directories: a relative path is to be ignored.
+    assert_eq!(
+        state(plain, &[("XDG_STATE_HOME", "x")]),
+        Path::new("evenkeel-state")
+    );
+    assert_eq!(state(&named, &[systemd]), Path::new("etc/kept"));
+}

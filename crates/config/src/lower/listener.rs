@@ -2,8 +2,11 @@
 
 use super::{Lower, text_of};
 use crate::decode::{Data, Fields, Item};
+use crate::diagnostic::codes;
 use crate::keys;
-use crate::model::{ClientLimits, ClientTimeouts, Listener, Redirect, RedirectStatus};
+use crate::model::{
+    ClientLimits, ClientTimeouts, Listener, Redirect, RedirectStatus, Route, Target,
+};
 use crate::span::{Span, Spanned};
 
 /// Where `https` leads.
@@ -13,6 +16,7 @@ impl Lower<'_> {
     pub(super) fn global_timeouts(&mut self, fields: Option<Fields>, span: Span) -> ClientTimeouts {
         let mut fields = fields.unwrap_or_else(|| self.defaults(&keys::GLOBAL_TIMEOUTS, span));
         ClientTimeouts {
+            handshake: fields.value(&keys::GLOBAL_HANDSHAKE),
             head: fields.value(&keys::GLOBAL_HEAD_TIME),
             idle: fields.value(&keys::GLOBAL_IDLE),
             body: fields.value(&keys::GLOBAL_BODY_TIME),
@@ -56,6 +60,7 @@ impl Lower<'_> {
     ) -> Listener {
         let (mut timeouts, mut limits) = (timeouts.clone(), limits.clone());
         if let Some(mut own) = fields.section(&keys::LISTENER_TIMEOUTS_KEY) {
+            override_by(&mut timeouts.handshake, own.get(&keys::HANDSHAKE));
             override_by(&mut timeouts.head, own.get(&keys::HEAD_TIME));
             override_by(&mut timeouts.idle, own.get(&keys::IDLE));
             override_by(&mut timeouts.body, own.get(&keys::BODY_TIME));
@@ -70,8 +75,11 @@ impl Lower<'_> {
             override_by(&mut limits.requests, own.get(&keys::REQUESTS_MAX));
         }
         let place = format!("listeners.{}", name.value);
+        let tls = fields.section(&keys::LISTENER_TLS_KEY);
         Listener {
             binds: self.binds(fields.item(&keys::BIND)),
+            tls: tls.and_then(|tls| self.listener_tls(tls)),
+            http2: self.http2(&mut fields),
             redirect: fields.item(&keys::LISTENER_REDIRECT).and_then(redirect),
             backlog: fields.value(&keys::BACKLOG),
             timeouts,
@@ -81,6 +89,45 @@ impl Lower<'_> {
             name,
         }
     }
+}
+
+impl Lower<'_> {
+    /// Warns of what is redirected to https and came by it.
+    pub(super) fn loops(&mut self, listeners: &[Listener], routes: &[Route]) {
+        if self.found.failed() {
+            return;
+        }
+        let help = "redirect on the listener without TLS; for another port write the URL: `redirect: \"https://$host:8443$request_uri\"`";
+        for listener in listeners.iter().filter(|listener| listener.tls.is_some()) {
+            let Some(redirect) = listener.redirect.as_ref().filter(|it| to_https(it)) else {
+                continue;
+            };
+            let what = "this listener speaks TLS and redirects to https";
+            self.report(&codes::REDIRECT_LOOP, redirect.span, what, |it| {
+                it.help(help)
+            });
+        }
+        // A route may be meant for a plain listener; with TLS on all it is meant for none.
+        if !listeners.iter().all(|listener| listener.tls.is_some()) {
+            return;
+        }
+        for route in routes {
+            let Target::Redirect(redirect) = &route.target.value else {
+                continue;
+            };
+            if to_https(redirect) {
+                let what = "every listener speaks TLS, and this route redirects to https";
+                self.report(&codes::REDIRECT_LOOP, route.target.span, what, |it| {
+                    it.help(help)
+                });
+            }
+        }
+    }
+}
+
+/// Whether it leads to the same host and path over TLS.
+fn to_https(redirect: &Redirect) -> bool {
+    redirect.to.value == HTTPS_TARGET
 }
 
 fn override_by<T>(value: &mut T, own: Option<T>) {

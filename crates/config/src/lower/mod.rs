@@ -10,6 +10,8 @@ mod pages;
 mod pool;
 mod process;
 mod route;
+mod tls;
+mod upstream;
 
 use std::collections::HashMap;
 
@@ -84,7 +86,10 @@ impl Lower<'_> {
         let listeners = self.listeners(listeners, &timeouts, &limits);
         let pools = self.pools(pools);
         let span = top.span();
+        let state = self.state(top);
         let routes = self.routes(top.items(&keys::ROUTES), &error_pages, &forwarded);
+        self.loops(&listeners, &routes);
+        self.grpc_web(&routes, &pools);
         self.same_addresses(&listeners, &mut admin);
         if !self.found.failed()
             && routes.is_empty()
@@ -97,6 +102,7 @@ impl Lower<'_> {
         self.unused();
         Model {
             process,
+            state,
             client_address,
             request_id,
             show_backend,

@@ -49,10 +49,17 @@ impl Lower<'_> {
             .section(&keys::POOL_TIMEOUTS)
             .unwrap_or_else(|| self.defaults(&keys::SERVER_TIMEOUTS, span));
         let mut headers = fields.section(&keys::POOL_HEADERS_KEY);
+        let host = self
+            .host(fields.item(&keys::POOL_HOST))
+            .unwrap_or(HostHeader::Keep);
+        let spoken = self.spoken(&mut fields, &host);
         Pool {
             name,
             balance,
             servers,
+            protocol: spoken.protocol,
+            tls: spoken.tls,
+            http2: spoken.http2,
             keepalive: KeepAlive {
                 connections: keepalive.value(&keys::KEEPALIVE_CONNECTIONS),
                 idle: keepalive.value(&keys::KEEPALIVE_IDLE),
@@ -65,9 +72,7 @@ impl Lower<'_> {
                 tunnel: timeouts.value(&keys::TUNNEL),
             },
             tries: fields.value(&keys::POOL_TRIES),
-            host: self
-                .host(fields.item(&keys::POOL_HOST))
-                .unwrap_or(HostHeader::Keep),
+            host,
             request_headers: self.edits(
                 headers
                     .as_mut()

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use super::{Lower, text_of};
 use crate::decode::{Data, Fields, Item, items_of, word_of};
@@ -26,6 +27,26 @@ impl Lower<'_> {
                 .map_or(Connections::Auto, Connections::Fixed),
             drain_timeout: top.value(&keys::DRAIN_TIMEOUT),
         }
+    }
+
+    /// The folder for what outlives a restart, as the file or else the environment says.
+    pub(super) fn state(&mut self, top: &mut Fields) -> Spanned<PathBuf> {
+        let span = top.span_of(&keys::STATE);
+        if let Some(path) = top.get::<Spanned<String>>(&keys::STATE) {
+            return Spanned::new(self.input.path(span, &path.value), span);
+        }
+        let variable = |name: &str| {
+            let text = self.input.world.variable(name)?;
+            // systemd gives a list; a relative path is to be ignored (XDG base directories).
+            let first = text.split(':').next().unwrap_or_default();
+            let path = PathBuf::from(first);
+            path.is_absolute().then_some(path)
+        };
+        let path = variable("STATE_DIRECTORY")
+            .or_else(|| variable("XDG_STATE_HOME").map(|path| path.join("evenkeel")))
+            .or_else(|| variable("HOME").map(|path| path.join(".local/state/evenkeel")))
+            .unwrap_or_else(|| PathBuf::from("evenkeel-state"));
+        Spanned::new(path, span)
     }
 
     pub(super) fn client_address(&mut self, top: &mut Fields) -> ClientAddress {

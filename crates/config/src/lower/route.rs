@@ -8,8 +8,8 @@ use crate::decode::{Data, Fields, Item, Text};
 use crate::diagnostic::codes;
 use crate::keys;
 use crate::model::{
-    Condition, ErrorPages, Expose, Forwarded, Respond, Route, RouteTimeouts, Split, SplitBy,
-    SplitPart, Target,
+    Condition, ErrorPages, Expose, Forwarded, Pool, PoolId, Respond, Route, RouteTimeouts,
+    ServerProtocol, Split, SplitBy, SplitPart, Target,
 };
 use crate::span::{Span, Spanned};
 
@@ -67,6 +67,7 @@ impl Lower<'_> {
         error_pages.inherit(pages);
         let mut limits = fields.section(&keys::ROUTE_LIMITS_KEY);
         let place = format!("routes.{}", name.value);
+        let web_span = fields.span_of(&keys::ROUTE_GRPC_WEB);
         Some(Route {
             name,
             condition: Spanned::new(condition, span),
@@ -80,6 +81,7 @@ impl Lower<'_> {
             show_backend: fields.get(&keys::ROUTE_SHOW_BACKEND),
             host: self.host(fields.item(&keys::ROUTE_HOST)),
             forwarded: self.forwarded(fields.section(&keys::ROUTE_FORWARDED), Some(forwarded)),
+            grpc_web: Spanned::new(fields.value(&keys::ROUTE_GRPC_WEB), web_span),
             target: target?,
         })
     }
@@ -93,11 +95,38 @@ impl Lower<'_> {
             &keys::ROUTE_HOST,
             &keys::ROUTE_FORWARDED,
             &keys::ROUTE_SHOW_BACKEND,
+            &keys::ROUTE_GRPC_WEB,
         ] {
             if fields.is_set(key) {
                 let what = format!("`{}` has no effect: this route has no pool", key.name);
                 self.report(&codes::NO_EFFECT, fields.span_of(key), what, |report| {
                     report.help("remove it")
+                });
+            }
+        }
+    }
+
+    /// Refuses gRPC-Web towards servers that cannot speak gRPC.
+    pub(super) fn grpc_web(&mut self, routes: &[Route], pools: &[Pool]) {
+        for route in routes.iter().filter(|route| route.grpc_web.value) {
+            let named: Vec<PoolId> = match &route.target.value {
+                Target::Pool(pool) => vec![pool.value],
+                Target::Split(split) => split.parts.iter().map(|part| part.pool.value).collect(),
+                _ => Vec::new(),
+            };
+            let pool = named
+                .iter()
+                .filter_map(|id| pools.get(usize::from(id.0)))
+                .find(|pool| pool.protocol == ServerProtocol::Http1);
+            if let Some(pool) = pool {
+                let what = format!(
+                    "`grpc_web` stands in a route whose pool `{}` speaks HTTP/1.1",
+                    pool.name.value
+                );
+                self.report(&codes::CONFLICT, route.grpc_web.span, what, |report| {
+                    report
+                        .why("gRPC needs HTTP/2")
+                        .help("write `protocol: http2` in the pool")
                 });
             }
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{HeaderRules, LogId, Redirect};
+use super::{HeaderRules, Http2, ListenerTls, LogId, Redirect};
 use crate::Spanned;
 
 /// The host part of an address.
@@ -48,6 +48,8 @@ impl fmt::Display for Endpoint {
 /// How long a client may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientTimeouts {
+    /// A TLS handshake, from accept to its end, then the connection is closed; default 10 s.
+    pub handshake: Duration,
     /// From the first byte of a head (or from accept) to its end, then 408; default 10 s.
     pub head: Duration,
     /// Idle keep-alive between requests; default 65 s.
@@ -83,6 +85,10 @@ pub struct Listener {
     pub name: Spanned<String>,
     /// Addresses; never empty.
     pub binds: Vec<Spanned<BindAddress>>,
+    /// TLS; the span is that of `tls`. `None` = plain.
+    pub tls: Option<Spanned<ListenerTls>>,
+    /// Limits of HTTP/2; `None` = HTTP/1.1 only.
+    pub http2: Option<Http2>,
     /// Answers every request with this redirect instead of routing it.
     pub redirect: Option<Spanned<Redirect>>,
     /// Queue of connections that the kernel has accepted; default 1024.

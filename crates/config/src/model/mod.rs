@@ -3,14 +3,17 @@
 //! Invariants that hold for every [`Model`] that the loader returns:
 //! - names are unique in their table and every id ([`PoolId`], [`ListenerId`], [`LogId`]) is in range;
 //! - every pool has a server, every split a part with a weight above 0, every listener a bind;
+//! - a listener's TLS has certificates or makes its own, and `min_version` is not above `max_version`;
 //! - numbers, sizes and durations are inside the ranges of the reference page.
 //!
-//! Not checked here, because only the core that uses them can: regexes, globs, templates, whether a
+//! Not checked here, because only the core that uses them can: regexes, globs, templates, files of
+//! certificates and names of cipher suites, whether a
 //! name resolves, whether an address can be bound. Those values carry a [`crate::Spanned`], so that the stage
 //! which finds the fault reports it at the right place through [`Model::sources`].
 
 mod forward;
 mod headers;
+mod http2;
 mod listener;
 mod log;
 mod matcher;
@@ -18,9 +21,11 @@ mod pages;
 mod pool;
 mod process;
 mod route;
+mod tls;
 
 pub use forward::{Forwarded, HostHeader, XForwarded};
 pub use headers::{HeaderEdits, HeaderRules, HeaderValue};
+pub use http2::{Http2, Ping, ServerHttp2, ServerProtocol};
 pub use listener::{BindAddress, ClientLimits, ClientTimeouts, Endpoint, EndpointHost, Listener};
 pub use log::{AccessLog, Facility, LogFormat, LogId, LogTarget, NamedFormat};
 pub use matcher::{Condition, FieldTest, HostPattern, PathPattern, Scheme, ValueTest};
@@ -36,15 +41,25 @@ pub use route::{
     SplitPart, Target,
 };
 
+pub use tls::{
+    CertificateSource, Certificates, ClientCertificates, Handshakes, Hsts, ListenerTls, Rate,
+    Roots, SelfSigned, ServerName, ServerTls, Sessions, Tickets, TlsVersion, UnknownName,
+    VerifyClient, VerifyServer,
+};
+
 pub use keel_types::{ListenerId, PoolId};
 
-use crate::Sources;
+use std::path::PathBuf;
+
+use crate::{Sources, Spanned};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// Workers, connections, drain.
     pub process: Process,
+    /// Folder for what outlives a restart. Nothing of it was looked at.
+    pub state: Spanned<PathBuf>,
     /// How the client's address is found.
     pub client_address: ClientAddress,
     /// The request id.

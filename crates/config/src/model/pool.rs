@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Endpoint, HeaderEdits, HostHeader};
+use super::{Endpoint, HeaderEdits, HostHeader, ServerHttp2, ServerProtocol, ServerTls};
 use crate::Spanned;
 use crate::words::words;
 
@@ -151,6 +151,12 @@ pub struct Pool {
     pub balance: Spanned<Balance>,
     /// Servers in file order; never empty.
     pub servers: Vec<Server>,
+    /// What is spoken; default http1. `Auto` only with TLS.
+    pub protocol: ServerProtocol,
+    /// TLS; the span is that of `tls`. `None` = plain.
+    pub tls: Option<Spanned<ServerTls>>,
+    /// HTTP/2, when it is spoken.
+    pub http2: ServerHttp2,
     /// Idle connections.
     pub keepalive: KeepAlive,
     /// Timeouts; a route may override them.

@@ -161,4 +161,6 @@ pub struct Route {
     pub host: Option<HostHeader>,
     /// What is said about the client, complete (global settings and defaults are filled in).
     pub forwarded: Forwarded,
+    /// Whether gRPC-Web is turned into gRPC; default false.
+    pub grpc_web: Spanned<bool>,
 }

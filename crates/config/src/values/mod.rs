@@ -8,6 +8,7 @@ mod field;
 mod logs;
 mod pattern;
 mod status;
+mod tls;
 mod units;
 
 pub(crate) use address::{bind, host_header, network, server_address};
@@ -17,6 +18,9 @@ pub(crate) use field::{
 pub(crate) use logs::{log_format, log_target, redirect_target};
 pub(crate) use pattern::{exact_path, glob, host_pattern, path, regex};
 pub(crate) use status::status_set;
+pub(crate) use tls::{
+    certificate_name, cipher_suite, fingerprint, group, rate, tls_file, tls_name,
+};
 pub(crate) use units::{decimal, duration, percent, size, whole};
 
 use crate::diagnostic::{Code, codes};

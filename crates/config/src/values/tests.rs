@@ -276,3 +276,67 @@ fn destinations() {
         Some("combined")
     );
 }
+
+#[test]
+fn fingerprints() {
+    let mut expected = [0xAB; 32];
+    expected[0] = 0x01;
+    let plain = format!("01{}", "ab".repeat(31));
+    assert_eq!(fingerprint(&plain), Ok(expected));
+    let colons = format!("01{}", ":AB".repeat(31));
+    assert_eq!(fingerprint(&colons), Ok(expected));
+    assert_eq!(fingerprint(&format!("sha256:{plain}")), Ok(expected));
+    for wrong in [
+        "",
+        "01",
+        &format!("{plain}00"),
+        &format!("0x{}", &plain[2..]),
+    ] {
+        let fault = fingerprint(wrong).expect_err(wrong);
+        assert_eq!(fault.code.id, "E0220", "{wrong}");
+    }
+}
+
+#[test]
+fn rates() {
+    let per = |count, secs| {
+        Ok(crate::model::Rate {
+            count,
+            per: std::time::Duration::from_secs(secs),
+        })
+    };
+    assert_eq!(rate("100r/s"), per(100, 1));
+    assert_eq!(rate("1000000r/m"), per(1_000_000, 60));
+    for wrong in [
+        "",
+        "100",
+        "100/s",
+        "100r",
+        "r/s",
+        "100r/h",
+        "0r/s",
+        "1000001r/s",
+        "-1r/s",
+        "1.5r/s",
+        "0100r/s",
+        "100R/s",
+        "100r/s ",
+    ] {
+        assert!(rate(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn names_in_tls() {
+    assert_eq!(tls_name("App.Internal."), Ok("app.internal".to_owned()));
+    assert_eq!(tls_name("::1"), Ok("::1".to_owned()));
+    for wrong in ["", "*.internal", "app:443", "[::1]", "a..b"] {
+        assert!(tls_name(wrong).is_err(), "{wrong}");
+    }
+    for right in ["localhost", "*.dev.internal", "127.0.0.1", "2001:db8::1"] {
+        assert_eq!(certificate_name(right), Ok(()), "{right}");
+    }
+    for wrong in ["*", "a.*.b", "[::1]", "a.b:443", "https://a.b"] {
+        assert!(certificate_name(wrong).is_err(), "{wrong}");
+    }
+}
