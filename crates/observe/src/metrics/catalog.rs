@@ -91,6 +91,12 @@ metrics! {
         "Client connections not taken: limit of connections, drain, or want of descriptors and other resources.";
     LISTENER_HANDSHAKES = "evenkeel_listener_handshakes_total" Counter ["listener", "result"] "handshakes"
         "TLS handshakes, completed or failed.";
+    TLS_EXPIRY = "evenkeel_tls_certificate_expiry_seconds" Gauge ["listener", "name"] "seconds"
+        "Time until a certificate expires, negative afterwards; of several with one first name that which ends first.";
+    TLS_RELOADS = "evenkeel_tls_certificate_reloads_total" Counter ["listener", "result"] "files"
+        "Changed files of TLS (certificates, keys, ticket keys, revocation lists), taken or refused.";
+    TLS_OCSP = "evenkeel_tls_ocsp_fetches_total" Counter ["listener", "result"] "fetches"
+        "OCSP answers asked for, fetched or failed.";
     ROUTE_REQUESTS = "evenkeel_route_requests_total" Counter ["route", "class"] "requests"
         "Finished requests by class of status, `none` when no answer was given; the route is empty for requests that no route took.";
     ROUTE_IN_FLIGHT = "evenkeel_route_in_flight_requests" Gauge ["route"] "requests"

@@ -28,8 +28,27 @@ pub struct ScrapeSources<'a> {
     pub logs: Option<&'a LogWriter>,
     /// Whether a server may be chosen now.
     pub server_up: Option<&'a dyn Fn(PoolId, ServerIndex) -> bool>,
+    /// Certificates of the listeners that have TLS.
+    pub tls: &'a [TlsFigures],
     /// Heap allocations of the process so far, where they are counted.
     pub allocations: Option<u64>,
+}
+
+/// What a scrape shows of the TLS of one listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFigures {
+    /// The listener's name.
+    pub listener: String,
+    /// First name of each certificate, and seconds until it expires. Names may occur several times.
+    pub expiries: Vec<(String, i64)>,
+    /// Changed files that were taken.
+    pub taken: u64,
+    /// Changed files that were refused.
+    pub refused: u64,
+    /// OCSP answers that were fetched.
+    pub ocsp_fetched: u64,
+    /// OCSP answers that could not be had.
+    pub ocsp_failed: u64,
 }
 
 impl std::fmt::Debug for ScrapeSources<'_> {
@@ -37,6 +56,7 @@ impl std::fmt::Debug for ScrapeSources<'_> {
         f.debug_struct("ScrapeSources")
             .field("logs", &self.logs.is_some())
             .field("server_up", &self.server_up.is_some())
+            .field("tls", &self.tls.len())
             .field("allocations", &self.allocations)
             .finish()
     }
@@ -52,6 +72,7 @@ impl Registry {
         let mut text = Text { out, name: "" };
         self.render_process(sources, &mut text);
         self.render_listeners(&mut text);
+        render_tls(sources.tls, &mut text);
         self.render_routes(&mut text);
         self.render_pools(sources, &mut text);
         self.render_servers(&mut text);
@@ -216,6 +237,43 @@ impl Registry {
     }
 }
 
+/// Nothing is exported while no listener has TLS.
+fn render_tls(figures: &[TlsFigures], text: &mut Text<'_>) {
+    if figures.is_empty() {
+        return;
+    }
+    text.family(&catalog::TLS_EXPIRY);
+    for listener in figures {
+        let mut soonest: Vec<&(String, i64)> = listener.expiries.iter().collect();
+        soonest.sort();
+        soonest.dedup_by_key(|(name, _)| name.as_str());
+        // A folder may hold any number: those that end first are the ones to know of.
+        soonest.sort_by_key(|(_, seconds)| *seconds);
+        for (name, seconds) in soonest.into_iter().take(ZERO_SERIES_MAX) {
+            let labels = label(&[("listener", &listener.listener), ("name", name)]);
+            text.value(&labels, *seconds);
+        }
+    }
+    type Figure = fn(&TlsFigures) -> [(&'static str, u64); 2];
+    let counted: [(&Metric, Figure); 2] = [
+        (&catalog::TLS_RELOADS, |it| {
+            [("taken", it.taken), ("refused", it.refused)]
+        }),
+        (&catalog::TLS_OCSP, |it| {
+            [("fetched", it.ocsp_fetched), ("failed", it.ocsp_failed)]
+        }),
+    ];
+    for (metric, figure) in counted {
+        text.family(metric);
+        for listener in figures {
+            let labels = label(&[("listener", &listener.listener)]);
+            for (result, count) in figure(listener) {
+                text.labelled(&labels, "result", result, count);
+            }
+        }
+    }
+}
+
 fn render_logs(logs: &LogWriter, text: &mut Text<'_>) {
     let stats: Vec<_> = logs
         .stats()
@@ -269,7 +327,7 @@ impl Text<'_> {
         let _ = writeln!(self.out, "{} {value}", metric.name);
     }
 
-    fn value(&mut self, labels: &str, value: u64) {
+    fn value(&mut self, labels: &str, value: impl std::fmt::Display) {
         let _ = writeln!(self.out, "{}{{{labels}}} {value}", self.name);
     }
 

@@ -210,6 +210,17 @@ fn every_family_of_the_catalog_is_exported_once_and_well_formed() {
     let sources = ScrapeSources {
         logs: Some(&logs),
         server_up: Some(&up),
+        tls: &[TlsFigures {
+            listener: "web".into(),
+            expiries: vec![
+                ("a.example".into(), 50),
+                ("b\"".into(), -3),
+                ("a.example".into(), 40),
+            ],
+            taken: 2,
+            ocsp_failed: 1,
+            ..TlsFigures::default()
+        }],
         allocations: Some(7),
     };
     let mut text = String::new();
@@ -235,6 +246,16 @@ fn every_family_of_the_catalog_is_exported_once_and_well_formed() {
     assert_eq!(families, expected);
     assert!(text.contains("evenkeel_server_up{pool=\"app\",server=\"b\"} 1\n"));
     assert!(text.contains("evenkeel_server_up{pool=\"other\",server=\"a\"} 0\n"));
+    let rows = [
+        "evenkeel_tls_certificate_expiry_seconds{listener=\"web\",name=\"a.example\"} 40\n",
+        "evenkeel_tls_certificate_expiry_seconds{listener=\"web\",name=\"b\\\"\"} -3\n",
+        "evenkeel_tls_certificate_reloads_total{listener=\"web\",result=\"taken\"} 2\n",
+        "evenkeel_tls_certificate_reloads_total{listener=\"web\",result=\"refused\"} 0\n",
+        "evenkeel_tls_ocsp_fetches_total{listener=\"web\",result=\"failed\"} 1\n",
+    ];
+    for row in rows {
+        assert!(text.contains(row), "{row}");
+    }
     let mut seen = std::collections::HashSet::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         assert!(
