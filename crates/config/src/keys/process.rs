@@ -66,7 +66,7 @@ pub(crate) static STATE: Key = Key::new("state", Kind::Text(&forms::FOLDER))
         "`$STATE_DIRECTORY`, which systemd sets (`StateDirectory=`); else `$XDG_STATE_HOME/evenkeel`; else `~/.local/state/evenkeel`; else `evenkeel-state` in the folder of the start",
         "what is kept must outlive a restart, and be for this user alone",
     )
-    .about("Folder for what outlives a restart: the CA of `self_signed` and OCSP answers. It is made when it is needed, for this user alone. `evenkeel check` does not touch it.")
+    .about("Folder for what outlives a restart: the CA of `self_signed`, OCSP answers and ticket keys. It is made when it is needed, for this user alone. `evenkeel check` does not touch it.")
     .example("/var/lib/evenkeel");
 
 pub(crate) static TRUSTED_PROXIES: Key = Key::new(

@@ -82,7 +82,8 @@ pub(crate) static TLS_CIPHER_SUITES: Key = Key::new(
     Kind::OneOrMany { item: &Kind::Text(&forms::CIPHER_SUITE), min: 1 },
 )
 .absent("all that are there", "each of them has forward secrecy and authenticated encryption")
-.about("Cipher suites by their standard (IANA) names, of TLS 1.3 and 1.2 in one list, the preferred first. A version without a suite in the list is not spoken.")
+.about("Cipher suites by their standard (IANA) names, of TLS 1.3 and 1.2 in one list, the preferred first. Each version that is spoken needs one. To a client that puts ChaCha20 first it is given first.")
+.with(&[("min_version", "\"1.3\"")])
 .example("[TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256]");
 pub(crate) static TLS_GROUPS: Key = Key::new(
     "groups",
@@ -165,7 +166,7 @@ pub(crate) static CERTIFICATE_CERT: Key = Key::new("cert", FILE_KIND)
     .example("other.pem");
 pub(crate) static CERTIFICATE_KEY: Key = Key::new("key", FILE_KIND)
     .absent("`cert` is not given", "")
-    .about("File with the key of `cert`, in PEM, without a passphrase. Readable for nobody else.")
+    .about("File with the key of `cert`, in PEM, without a passphrase. It should be readable for nobody else.")
     .example("other.key");
 pub(crate) static CERTIFICATE_BUNDLE: Key = Key::new("bundle", FILE_KIND)
     .absent("another is given", "")
@@ -174,7 +175,7 @@ pub(crate) static CERTIFICATE_BUNDLE: Key = Key::new("bundle", FILE_KIND)
     .example("site.pem");
 pub(crate) static CERTIFICATE_DIRECTORY: Key = Key::new("directory", FILE_KIND)
     .absent("another is given", "")
-    .about("Folder with bundles (`*.pem`), and with `NAME.crt` or `NAME.pem` beside `NAME.key`. What is added there is taken, in the order of the names.")
+    .about("Folder with pairs (`NAME.crt`, `NAME.cer` or `NAME.pem` with a `NAME.key` beside it) and bundles (every other `*.pem`). What is added there is taken, in the order of the names.")
     .with(&[("cert", ""), ("key", "")])
     .example("/etc/certs");
 
@@ -220,10 +221,10 @@ pub(crate) static SELF_SIGNED: Table = Table {
 };
 
 pub(crate) static TICKET_KEYS: Key = Key::new("keys", FILE_KIND)
-    .absent("keys of this process", "one node needs no file")
+    .absent("keys of our own, kept in the `state` folder", "one node needs no file, and sessions outlive a restart")
     .about(
-        "File with 80 bytes for each key, as nginx has them (`openssl rand 80 > tickets.key`): the last 80 encrypt, those before still decrypt. Nodes that share it resume each \
-         other's sessions, and tickets outlive a restart. Looked at every second; who can read it can read what was recorded.",
+        "File of keys, as nginx has them: 80 random bytes (`openssl rand 80 > tickets.key`), or 48, for each, or one of base64 on each line. The first encrypts, the others still decrypt. \
+         Nodes that share it resume each other's sessions. Looked at every second; who can read it can read what was recorded.",
     )
     .example("tickets.key");
 pub(crate) static TICKET_ROTATE: Key = Key::new("rotate", TICKET_TIME)
@@ -235,7 +236,7 @@ pub(crate) static TICKET_ROTATE: Key = Key::new("rotate", TICKET_TIME)
     .example("6h");
 pub(crate) static TICKET_LIFETIME: Key = Key::new("lifetime", TICKET_TIME)
     .default("24h", "a client of yesterday resumes")
-    .about("How long a ticket may be used; at most 7 days (RFC 8446 section 4.6.1).")
+    .about("How long a ticket may be used; at most 7 days (RFC 8446 section 4.6.1), and without `keys` at most twice `rotate`.")
     .example("6h");
 
 pub(crate) static TICKETS: Table = Table {
@@ -289,7 +290,7 @@ pub(crate) static CLIENT_HEADERS_KEY: Key = Key::new("headers", Kind::Bool)
         "an application can only act on what it is told, and believes what it is sent",
     )
     .about(
-        "Whether backends are told of the certificate: X-SSL-Client-Verify, X-SSL-Client-Subject, X-SSL-Client-Issuer, X-SSL-Client-Serial and X-SSL-Client-Fingerprint (SHA-256). \
+        "Whether backends are told of the certificate: X-Client-Cert-Verify, X-Client-Cert-Subject, X-Client-Cert-Issuer, X-Client-Cert-Serial and X-Client-Cert-Fingerprint (SHA-256). \
          Fields of these names that come from a client are taken away, with a certificate or without.",
     )
     .example("false");

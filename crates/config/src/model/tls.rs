@@ -71,9 +71,9 @@ pub enum Certificates {
 /// Session tickets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tickets {
-    /// File with keys that nodes share; `None` = keys of this process.
+    /// File with keys that nodes share; `None` = keys of our own, kept in the state folder.
     pub keys: Option<Spanned<PathBuf>>,
-    /// How long a key of this process encrypts; default 12 h.
+    /// How long a key of our own encrypts; default 12 h.
     pub rotate: Duration,
     /// How long a ticket may be used; default 24 h.
     pub lifetime: Duration,
