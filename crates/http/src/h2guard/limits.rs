@@ -1,0 +1,149 @@
+//! What the frames of a client may cost, and the names of what it does too much of.
+
+use thiserror::Error;
+
+/// What the frames of a client may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct H2GuardLimits {
+    /// RST_STREAM from the client, and streams that we refuse, in `resets_window_ms`, beyond the number of streams
+    /// that we answered to their end in it. Default 200, so a rapid reset ends after at most 400.
+    pub resets_max: u32,
+    /// RST_STREAM that we send because the client broke the rules of a stream ("made you reset"), in
+    /// `resets_window_ms`. Default 50.
+    pub error_resets_max: u32,
+    /// Milliseconds. Default 30000.
+    pub resets_window_ms: u64,
+    /// PING, in `control_window_ms`, beyond the number of HEADERS and DATA that we sent in it. Default 100.
+    pub pings_max: u32,
+    /// SETTINGS, in `control_window_ms`. Default 32.
+    pub settings_max: u32,
+    /// PRIORITY and PRIORITY_UPDATE, in `control_window_ms`, beyond the number of streams opened in it. Default 500.
+    pub priorities_max: u32,
+    /// Frames of all other kinds, known or not, in `control_window_ms`. Default 10000.
+    pub others_max: u32,
+    /// DATA without content or END_STREAM, in `control_window_ms`. Default 100.
+    pub empty_data_max: u32,
+    /// DATA with content of fewer than `small_data_bytes`, without END_STREAM, in `control_window_ms`, beyond one for
+    /// each `small_data_bytes` of larger DATA and one for each HEADERS or DATA that we sent in it. Default 1000.
+    pub small_data_max: u32,
+    /// Bytes under which DATA is small. Default 16.
+    pub small_data_bytes: u32,
+    /// Milliseconds. Default 10000.
+    pub control_window_ms: u64,
+    /// WINDOW_UPDATE in a second, beyond one for each KiB that we sent in it. Default 10000.
+    pub window_updates_max: u32,
+    /// CONTINUATION of one header block. Default 10.
+    pub continuations_max: u32,
+    /// Empty CONTINUATION of one header block. Default 1.
+    pub empty_continuations_max: u32,
+    /// Bytes of one header block, compressed, with padding. Default 65536.
+    pub header_block_bytes_max: u32,
+    /// Bytes of a frame's payload. Default 16384, what SETTINGS_MAX_FRAME_SIZE announces when it is not sent.
+    pub frame_bytes_max: u32,
+}
+
+impl Default for H2GuardLimits {
+    fn default() -> H2GuardLimits {
+        H2GuardLimits {
+            resets_max: 200,
+            error_resets_max: 50,
+            resets_window_ms: 30_000,
+            pings_max: 100,
+            settings_max: 32,
+            priorities_max: 500,
+            others_max: 10_000,
+            empty_data_max: 100,
+            small_data_max: 1000,
+            small_data_bytes: 16,
+            control_window_ms: 10_000,
+            window_updates_max: 10_000,
+            continuations_max: 10,
+            empty_continuations_max: 1,
+            header_block_bytes_max: 65536,
+            frame_bytes_max: 16384,
+        }
+    }
+}
+
+/// What a client did too much of. The answer is GOAWAY with ENHANCE_YOUR_CALM (RFC 9113, 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum H2Abuse {
+    /// Streams opened and reset at once (CVE-2023-44487).
+    #[error("the client resets too many streams")]
+    RapidReset,
+    /// Streams that the client makes us reset (CVE-2025-8671).
+    #[error("the client makes us reset too many streams")]
+    MadeYouReset,
+    /// PING flood (CVE-2019-9512).
+    #[error("the client sends too many PING frames")]
+    PingFlood,
+    /// SETTINGS flood (CVE-2019-9515).
+    #[error("the client sends too many SETTINGS frames")]
+    SettingsFlood,
+    /// Shuffling of priorities (CVE-2019-9513).
+    #[error("the client sends too many priority frames")]
+    PriorityFlood,
+    /// Frames of other kinds.
+    #[error("the client sends too many frames of other kinds")]
+    OtherFlood,
+    /// Empty frames (CVE-2019-9518).
+    #[error("the client sends too many empty DATA frames")]
+    EmptyDataFlood,
+    /// Much framing for little data (CVE-2019-9511 is its mirror).
+    #[error("the client sends too many tiny DATA frames")]
+    SmallDataFlood,
+    /// WINDOW_UPDATE flood.
+    #[error("the client sends too many WINDOW_UPDATE frames")]
+    WindowUpdateFlood,
+    /// CONTINUATION flood (CVE-2024-27316).
+    #[error("a header block has too many CONTINUATION frames")]
+    ContinuationFlood,
+    /// The same with empty frames.
+    #[error("a header block has empty CONTINUATION frames")]
+    EmptyContinuation,
+    /// A header block without end.
+    #[error("a header block is too long")]
+    HeaderBlockTooLong,
+    /// A frame longer than we announced (RFC 9113, 4.2).
+    #[error("a frame is longer than announced")]
+    FrameTooLong,
+}
+
+impl H2Abuse {
+    /// Every kind, for metrics that begin at zero.
+    pub const ALL: [H2Abuse; 13] = [
+        H2Abuse::RapidReset,
+        H2Abuse::MadeYouReset,
+        H2Abuse::PingFlood,
+        H2Abuse::SettingsFlood,
+        H2Abuse::PriorityFlood,
+        H2Abuse::OtherFlood,
+        H2Abuse::EmptyDataFlood,
+        H2Abuse::SmallDataFlood,
+        H2Abuse::WindowUpdateFlood,
+        H2Abuse::ContinuationFlood,
+        H2Abuse::EmptyContinuation,
+        H2Abuse::HeaderBlockTooLong,
+        H2Abuse::FrameTooLong,
+    ];
+
+    /// The name in metrics and logs. Stable.
+    pub const fn name(self) -> &'static str {
+        match self {
+            H2Abuse::RapidReset => "rapid_reset",
+            H2Abuse::MadeYouReset => "made_you_reset",
+            H2Abuse::PingFlood => "ping_flood",
+            H2Abuse::SettingsFlood => "settings_flood",
+            H2Abuse::PriorityFlood => "priority_flood",
+            H2Abuse::OtherFlood => "other_flood",
+            H2Abuse::EmptyDataFlood => "empty_data_flood",
+            H2Abuse::SmallDataFlood => "small_data_flood",
+            H2Abuse::WindowUpdateFlood => "window_update_flood",
+            H2Abuse::ContinuationFlood => "continuation_flood",
+            H2Abuse::EmptyContinuation => "empty_continuation",
+            H2Abuse::HeaderBlockTooLong => "header_block_too_long",
+            H2Abuse::FrameTooLong => "frame_too_long",
+        }
+    }
+}
