@@ -58,6 +58,7 @@ pub fn run(program: &std::path::Path, args: &[&str]) -> Output {
 pub struct PeerServer {
     child: Child,
     address: SocketAddr,
+    second: SocketAddr,
     scratch: Scratch,
 }
 
@@ -65,6 +66,11 @@ impl PeerServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A second port that was free, for those that listen on two (`@PORT2@`, the second argument).
+    pub fn second_address(&self) -> SocketAddr {
+        self.second
     }
 
     /// Its folder.
@@ -85,14 +91,20 @@ impl PeerServer {
 
     /// As [`PeerServer::nginx`], with more in the `http` block.
     pub fn nginx_with(http: &str, server: &str) -> Option<PeerServer> {
+        let plain = "server { listen 127.0.0.1:@PORT@; root @DIR@/www; @SERVER@ }";
+        PeerServer::nginx_http(&format!("{http}\n{}", plain.replace("@SERVER@", server)))
+    }
+
+    /// nginx with all its `server` blocks given; they listen on `@PORT@`, and on `@PORT2@` where there are two.
+    pub fn nginx_http(http: &str) -> Option<PeerServer> {
         let program = peer("nginx")?;
-        Some(PeerServer::on_free_port("nginx", |port, scratch| {
+        Some(PeerServer::on_free_port("nginx", |ports, scratch| {
             let dir = scratch.path().display().to_string();
             std::fs::create_dir_all(scratch.path().join("www")).expect("a fresh folder");
             let text = NGINX_CONF
                 .replace("@HTTP@", http)
-                .replace("@SERVER@", server)
-                .replace("@PORT@", &port.to_string())
+                .replace("@PORT@", &ports[0].to_string())
+                .replace("@PORT2@", &ports[1].to_string())
                 .replace("@DIR@", &dir);
             let file = scratch.write("nginx.conf", text);
             let mut command = Command::new(&program);
@@ -105,11 +117,11 @@ impl PeerServer {
     /// A Node script; it listens on `process.argv[2]`. `None` when Node is not there.
     pub fn node(script: &str) -> Option<PeerServer> {
         let program = peer("node")?;
-        Some(PeerServer::on_free_port("node", |port, scratch| {
+        Some(PeerServer::on_free_port("node", |ports, scratch| {
             let mut command = Command::new(&program);
             command
                 .arg(scratch.write("server.js", script))
-                .arg(port.to_string());
+                .args(ports.map(|port| port.to_string()));
             command
         }))
     }
@@ -117,22 +129,25 @@ impl PeerServer {
     /// A Python script; it listens on `sys.argv[1]`. `None` when Python is not there.
     pub fn python(script: &str) -> Option<PeerServer> {
         let program = peer("python3")?;
-        Some(PeerServer::on_free_port("python3", |port, scratch| {
+        Some(PeerServer::on_free_port("python3", |ports, scratch| {
             let mut command = Command::new(&program);
             command
                 .arg(scratch.write("server.py", script))
-                .arg(port.to_string());
+                .args(ports.map(|port| port.to_string()));
             command
         }))
     }
 
-    fn on_free_port(name: &str, prepare: impl Fn(u16, &Scratch) -> Command) -> PeerServer {
+    fn on_free_port(name: &str, prepare: impl Fn([u16; 2], &Scratch) -> Command) -> PeerServer {
         for _ in 0..PORT_TRIES {
-            let probe = TcpListener::bind("127.0.0.1:0").expect("the system gives us a port");
-            let address = probe.local_addr().expect("a bound socket has an address");
-            drop(probe);
+            let bind = || TcpListener::bind("127.0.0.1:0").expect("the system gives us a port");
+            let probes = [bind(), bind()];
+            let [address, second] = probes
+                .each_ref()
+                .map(|probe| probe.local_addr().expect("a bound socket has an address"));
+            drop(probes);
             let scratch = Scratch::new();
-            let mut command = prepare(address.port(), &scratch);
+            let mut command = prepare([address.port(), second.port()], &scratch);
             let quiet = Stdio::null;
             command
                 .stdin(quiet())
@@ -146,6 +161,7 @@ impl PeerServer {
             let mut server = PeerServer {
                 child,
                 address,
+                second,
                 scratch,
             };
             let up = within(SOON, || {
@@ -196,10 +212,5 @@ http {
     client_max_body_size 0;
     keepalive_requests 100000;
     @HTTP@
-    server {
-        listen 127.0.0.1:@PORT@;
-        root @DIR@/www;
-        @SERVER@
-    }
 }
 ";

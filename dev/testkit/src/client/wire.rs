@@ -260,11 +260,17 @@ impl Wire {
 
     /// Reads exactly so many bytes; what came of them before the end, or the limit, stays to be read.
     pub fn try_bytes(&mut self, len: usize, limit: Duration) -> Result<Vec<u8>, End> {
+        self.await_bytes(len, limit)?;
+        Ok(self.buffer.drain(..len).collect())
+    }
+
+    /// Waits until so many bytes can be read.
+    pub fn await_bytes(&mut self, len: usize, limit: Duration) -> Result<(), End> {
         let end = Instant::now() + limit;
         while self.buffer.len() < len {
             self.fill_within(end.saturating_duration_since(Instant::now()))?;
         }
-        Ok(self.buffer.drain(..len).collect())
+        Ok(())
     }
 
     /// Bytes that have come and were not read yet.

@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::Stage;
 use crate::wait::{until, within};
 
-pub(super) type Handler = Arc<dyn Fn(&mut Stage) + Send + Sync>;
+pub(crate) type Handler = Arc<dyn Fn(&mut Stage) + Send + Sync>;
 
 /// Connections that the system may hold for us before they are accepted.
 const BACKLOG: i32 = 4096;
@@ -95,7 +95,7 @@ impl Origin {
         })
     }
 
-    pub(super) fn with_handler(name: &str, handler: Handler) -> Origin {
+    pub(crate) fn with_handler(name: &str, handler: Handler) -> Origin {
         let listener = listen("127.0.0.1:0".parse().expect("an address"));
         let address = listener
             .local_addr()
