@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keel_config::model::{
-    Balance, Condition, HostHeader, IpHashMode, LogFormat, LogTarget, NamedFormat, PathPattern,
-    Split, SplitBy, Target,
+    Balance, Certificates, Condition, HostHeader, IpHashMode, LogFormat, LogTarget, NamedFormat,
+    PathPattern, Roots, ServerName, ServerProtocol, Split, SplitBy, Target, VerifyServer,
 };
 use keel_config::{Model, Source, Surroundings, load, render_all};
 
@@ -246,6 +246,30 @@ fn error_pages() {
         api.page(404).expect("a page").content_type,
         "text/html; charset=utf-8"
     );
+}
+
+#[test]
+fn tls() {
+    let model = example("tls.yaml");
+    let site = &model.listeners[1];
+    let tls = site.tls.as_ref().expect("TLS");
+    let Certificates::SelfSigned(own) = &tls.certificates else {
+        panic!("a certificate of our own")
+    };
+    assert_eq!(own.names.len(), 3);
+    let hsts = tls.hsts.as_ref().expect("HSTS").value();
+    assert_eq!(hsts, "max-age=86400");
+    let rate = tls.handshakes.per_client.expect("a rate");
+    assert_eq!((rate.count, rate.per), (200, Duration::from_secs(1)));
+    assert_eq!(site.http2.as_ref().expect("HTTP/2").streams, 100);
+    assert!(model.listeners[0].tls.is_none() && model.listeners[0].http2.is_some());
+    assert_eq!(pool(&model, "grpc").protocol, ServerProtocol::Http2);
+    assert!(route(&model, "greeter").grpc_web.value);
+    let servers = pool(&model, "site").tls.as_ref().expect("TLS");
+    assert!(
+        matches!(&servers.server_name, ServerName::Fixed(name) if name.value == "app.internal")
+    );
+    assert!(matches!(&servers.verify, VerifyServer::Full(roots) if roots.value == Roots::System));
 }
 
 #[test]

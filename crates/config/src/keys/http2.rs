@@ -32,34 +32,50 @@ pub(crate) static HTTP2_CONNECTION_WINDOW: Key = Key::new("connection_window", C
     .example("4MiB");
 pub(crate) static HTTP2_BUFFERED: Key = Key::new(
     "buffered",
-    Kind::Size { min: 64 * KIB, max: 1024 * MIB },
+    Kind::Size { min: 256 * KIB, max: 1024 * MIB },
 )
-.default("1MiB", "answers wait in the servers' connections and not in our memory")
-.about("Bytes of answers, over all streams of a connection, that wait for a client to take them; then nothing more is read from the servers. Stops a client that asks for much and reads nothing.")
-.example("256KiB");
+.default("8MiB", "64 KiB for each of 128 streams keep a fast client busy")
+.about("Bytes of answers that a connection may make us hold until its client takes them. Each stream has its share, 16 KiB to 256 KiB; when that is full nothing more is read from the stream's server. Stops a client that asks for much and reads nothing.")
+.example("2MiB");
 pub(crate) static HTTP2_RESETS: Key = Key::new("resets", FRAMES)
     .default("200", "a person who leaves a page resets a hundred streams, and not twice in a moment")
-    .about("Streams that a client may reset in 30 s, or make us reset by a fault; then the connection is closed (ENHANCE_YOUR_CALM). Stops Rapid Reset (CVE-2023-44487) and its kin that make the server reset (CVE-2025-8671).")
+    .about("Streams that a client may reset in 30 s beyond those that it let run to their end; then the connection is closed (ENHANCE_YOUR_CALM). Stops Rapid Reset (CVE-2023-44487).")
     .example("1000");
+pub(crate) static HTTP2_ERROR_RESETS: Key = Key::new("error_resets", FRAMES)
+    .default("50", "clients that work make none")
+    .about("Streams in 30 s that we reset because the client broke their rules; then the connection is closed. Stops MadeYouReset (CVE-2025-8671).")
+    .example("100");
 pub(crate) static HTTP2_PINGS: Key = Key::new("pings", FRAMES)
-    .default("200", "gRPC clients ping once in some seconds, and with every burst of data")
-    .about("PING frames in 30 s; then the connection is closed. Each asks for an answer: stops the Ping Flood (CVE-2019-9512).")
+    .default("100", "gRPC clients ping once in some seconds, and at times with the data that they get")
+    .about("PING frames in 10 s beyond the frames of answers that we sent; then the connection is closed. Each asks for an answer: stops the Ping Flood (CVE-2019-9512).")
     .example("1000");
 pub(crate) static HTTP2_SETTINGS: Key = Key::new("settings", FRAMES)
     .default("32", "clients send one or two in the life of a connection")
-    .about("SETTINGS frames in 30 s; then the connection is closed. Each asks for an answer: stops the Settings Flood (CVE-2019-9515).")
+    .about("SETTINGS frames in 10 s; then the connection is closed. Each asks for an answer: stops the Settings Flood (CVE-2019-9515).")
     .example("100");
+pub(crate) static HTTP2_PRIORITIES: Key = Key::new("priorities", FRAMES)
+    .default("500", "browsers send one or two for each request")
+    .about("PRIORITY and PRIORITY_UPDATE frames in 10 s beyond the streams that were opened; then the connection is closed. Stops the Resource Loop (CVE-2019-9513).")
+    .example("2000");
 pub(crate) static HTTP2_CONTINUATIONS: Key = Key::new("continuations", Kind::Int { min: 0, max: 1024 })
-    .default("16", "a frame takes 16 KiB, and a head 64 KiB unless you say otherwise")
+    .default("10", "a frame takes 16 KiB, and a head 64 KiB unless you say otherwise")
     .about("CONTINUATION frames of one head; then the connection is closed. A head's size and fields are those of `limits`. Stops the CONTINUATION Flood (CVE-2024-27316).")
     .example("4");
 pub(crate) static HTTP2_EMPTY_FRAMES: Key = Key::new("empty_frames", FRAMES)
     .default("100", "only the last frame of a body has a reason to be empty, and it ends the stream")
-    .about("DATA, HEADERS and CONTINUATION frames in 30 s that hold nothing and end nothing; then the connection is closed. Stops the Empty Frames Flood (CVE-2019-9518).")
+    .about("DATA frames in 10 s that hold nothing and end nothing; then the connection is closed. Stops the Empty Frames Flood (CVE-2019-9518).")
+    .example("1000");
+pub(crate) static HTTP2_SMALL_FRAMES: Key = Key::new("small_frames", FRAMES)
+    .default("1000", "small messages of gRPC come with answers, which count for as many")
+    .about("DATA frames in 10 s with fewer than 16 bytes, beyond what the client's larger frames and our answers account for; then the connection is closed. Stops floods that cost a frame for each byte (CVE-2019-9511).")
+    .example("10000");
+pub(crate) static HTTP2_WINDOW_UPDATES: Key = Key::new("window_updates", FRAMES)
+    .default("10000", "clients send one for some KiB that they read")
+    .about("WINDOW_UPDATE frames in 1 s, beyond one for each KiB that we sent; then the connection is closed. Stops clients that open their window byte by byte (CVE-2019-9511).")
     .example("1000");
 pub(crate) static HTTP2_STALL_TIMEOUT: Key = Key::new("stall_timeout", Kind::TIMEOUT)
     .default("15s", "a client that reads has room again within a round trip")
-    .about("How long a stream may have an answer waiting and no window for it; then the stream is reset. Stops clients that ask and keep their window shut (CVE-2019-9511, CVE-2019-9517), which `timeouts.send` does not see while the connection moves.")
+    .about("How long a stream may have an answer waiting and no window for it; then the stream is reset. Stops clients that ask and keep their window shut (CVE-2019-9517), which `timeouts.send` does not see while the connection moves.")
     .example("1m");
 
 pub(crate) static HTTP2: Table = Table {
@@ -73,10 +89,14 @@ pub(crate) static HTTP2: Table = Table {
         &HTTP2_CONNECTION_WINDOW,
         &HTTP2_BUFFERED,
         &HTTP2_RESETS,
+        &HTTP2_ERROR_RESETS,
         &HTTP2_PINGS,
         &HTTP2_SETTINGS,
+        &HTTP2_PRIORITIES,
         &HTTP2_CONTINUATIONS,
         &HTTP2_EMPTY_FRAMES,
+        &HTTP2_SMALL_FRAMES,
+        &HTTP2_WINDOW_UPDATES,
         &HTTP2_STALL_TIMEOUT,
     ],
     one_of: &[],

@@ -125,7 +125,7 @@ pub(crate) static TLS_HSTS: Key = Key::new(
     Kind::Shape { scalar: Some(&Kind::Words(HSTS_WORDS)), list: None, map: Some(&Kind::Section(&HSTS)) },
 )
 .default("off", "a browser keeps it for as long as it was told, so plain HTTP cannot come back: it is for you to decide")
-.about("Strict-Transport-Security: tells browsers to come by https only, to `max_age` from their last visit (RFC 6797). A field of this name that a backend sends is left as it is.")
+.about("Strict-Transport-Security: tells browsers to come by https only, to `max_age` from their last visit (RFC 6797). It takes the place of what a backend sends; an edit of this name under `headers` takes the place of it.")
 .example("{ max_age: 30d }");
 pub(crate) static TLS_HANDSHAKES: Key = Key::new("handshakes", Kind::Section(&HANDSHAKES))
     .absent("the defaults of its keys", "")

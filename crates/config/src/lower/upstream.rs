@@ -35,10 +35,14 @@ impl Lower<'_> {
             connection_window: size(&mut own, &keys::HTTP2_CONNECTION_WINDOW),
             buffered: own.value(&keys::HTTP2_BUFFERED),
             resets: own.value(&keys::HTTP2_RESETS),
+            error_resets: own.value(&keys::HTTP2_ERROR_RESETS),
             pings: own.value(&keys::HTTP2_PINGS),
             settings: own.value(&keys::HTTP2_SETTINGS),
+            priorities: own.value(&keys::HTTP2_PRIORITIES),
             continuations: own.value(&keys::HTTP2_CONTINUATIONS),
             empty_frames: own.value(&keys::HTTP2_EMPTY_FRAMES),
+            small_frames: own.value(&keys::HTTP2_SMALL_FRAMES),
+            window_updates: own.value(&keys::HTTP2_WINDOW_UPDATES),
             stall_timeout: own.value(&keys::HTTP2_STALL_TIMEOUT),
         };
         if window_set && http2.window > http2.connection_window && http2.connection_window > 0 {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::words::words;
 
-/// Limits of HTTP/2 towards clients. Counts "in 30 s" are of one connection.
+/// Limits of HTTP/2 towards clients. Counts are of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http2 {
     /// Streams at a time; default 128.
@@ -13,18 +13,26 @@ pub struct Http2 {
     pub window: u32,
     /// Bytes of the connection's window; default 1 MiB.
     pub connection_window: u32,
-    /// Bytes of answers that wait for the client, over all streams; default 1 MiB.
+    /// Bytes of answers that wait for the client, over all streams; default 8 MiB.
     pub buffered: u64,
-    /// Streams reset by the client, or by us for a fault of the client, in 30 s; default 200.
+    /// Streams reset by the client in 30 s, beyond those that ran to their end; default 200.
     pub resets: u32,
-    /// PING frames in 30 s; default 200.
+    /// Streams reset by us for a fault of the client in 30 s; default 50.
+    pub error_resets: u32,
+    /// PING frames in 10 s, beyond the frames of answers; default 100.
     pub pings: u32,
-    /// SETTINGS frames in 30 s; default 32.
+    /// SETTINGS frames in 10 s; default 32.
     pub settings: u32,
-    /// CONTINUATION frames of one head; default 16.
+    /// Frames of priorities in 10 s, beyond the streams that were opened; default 500.
+    pub priorities: u32,
+    /// CONTINUATION frames of one head; default 10.
     pub continuations: u32,
-    /// Frames in 30 s that hold nothing and end nothing; default 100.
+    /// DATA frames in 10 s that hold nothing and end nothing; default 100.
     pub empty_frames: u32,
+    /// DATA frames of fewer than 16 bytes in 10 s, beyond what other traffic accounts for; default 1000.
+    pub small_frames: u32,
+    /// WINDOW_UPDATE frames in 1 s, beyond one for each KiB that was sent; default 10,000.
+    pub window_updates: u32,
     /// How long an answer may wait for a stream's window; default 15 s.
     pub stall_timeout: Duration,
 }
