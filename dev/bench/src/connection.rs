@@ -1,16 +1,15 @@
-//! One client connection of the load generator.
+//! One HTTP/1.1 connection of the load generator.
 //!
 //! Writing → Head → Body, and again; a connection that fails is dead, because its run is void already.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
 use std::time::Instant;
 
+use mio::Registry;
 use mio::event::Event;
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
 
 use crate::load::Tally;
+use crate::transport::{Received, Target, Transport};
 use crate::wire::{self, Body};
 
 /// An answer's head longer than this is a failure.
@@ -20,15 +19,13 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Shared {
     /// The proxy.
-    pub target: SocketAddr,
+    pub target: Target,
     /// Requests; connection `i` begins with number `i` modulo their count and goes on to the next one each time.
     pub requests: Vec<Vec<u8>>,
     /// Bytes that every body must have.
     pub body_bytes: u64,
     /// A new connection for every request.
     pub reconnect: bool,
-    /// Client addresses to spread connections over; 0 = the system's choice.
-    pub client_addresses: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +47,17 @@ enum State {
 /// A client connection.
 #[derive(Debug)]
 pub struct Connection {
+    transport: Transport,
+    exchange: Exchange,
+}
+
+/// The requests and answers on a connection.
+#[derive(Debug)]
+struct Exchange {
     index: usize,
     idle: bool,
-    stream: TcpStream,
     state: State,
     carry: Vec<u8>,
-    written: usize,
     status: u16,
     /// Bytes of the body still to come; `None` = it ends with the connection.
     body_left: Option<u64>,
@@ -84,32 +86,30 @@ impl Connection {
         registry: &Registry,
     ) -> io::Result<Connection> {
         let started = Instant::now();
-        let stream = connect(index, shared, registry)?;
         let mut connection = Connection {
-            index,
-            idle,
-            stream,
-            state: State::Writing,
-            carry: Vec::new(),
-            written: 0,
-            status: 0,
-            body_left: None,
-            body_read: 0,
-            started,
-            answers,
+            transport: Transport::open(index, &shared.target, registry)?,
+            exchange: Exchange {
+                index,
+                idle,
+                state: State::Writing,
+                carry: Vec::new(),
+                status: 0,
+                body_left: None,
+                body_read: 0,
+                started,
+                answers,
+            },
         };
-        // On loopback the connection is made by now, and its first event is not needed.
         connection.write(shared)?;
         Ok(connection)
     }
 
     /// Sends requests from now on.
     pub fn wake(&mut self, shared: &Shared, tally: &mut Tally) {
-        self.idle = false;
-        if self.state == State::Idle {
-            self.written = 0;
-            self.started = Instant::now();
-            self.state = State::Writing;
+        self.exchange.idle = false;
+        if self.exchange.state == State::Idle {
+            self.exchange.started = Instant::now();
+            self.exchange.state = State::Writing;
             let written = self.write(shared);
             self.note(written, tally);
         }
@@ -117,7 +117,7 @@ impl Connection {
 
     /// At least one answer has come, or none will.
     pub fn is_settled(&self) -> bool {
-        self.answers > 0 || self.state == State::Dead
+        self.exchange.answers > 0 || self.exchange.state == State::Dead
     }
 
     /// Does what an event makes possible.
@@ -129,14 +129,11 @@ impl Connection {
         buffer: &mut [u8],
         tally: &mut Tally,
     ) {
-        let done = match self.state {
-            State::Dead => Ok(()),
-            State::Writing => self.write(shared),
-            _ => Ok(()),
-        };
-        let done = done.and_then(|()| {
-            let wanted = !matches!(self.state, State::Dead | State::Writing);
-            if wanted && (event.is_readable() || event.is_read_closed() || event.is_error()) {
+        if self.exchange.state == State::Dead {
+            return;
+        }
+        let done = self.transport.flush().and_then(|()| {
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
                 return self.read(event.is_read_closed(), shared, registry, buffer, tally);
             }
             Ok(())
@@ -146,22 +143,20 @@ impl Connection {
 
     fn note(&mut self, done: io::Result<()>, tally: &mut Tally) {
         if let Err(error) = done {
-            self.state = State::Dead;
-            tally.fail(|| format!("connection {}: {error}", self.index));
+            self.exchange.state = State::Dead;
+            tally.fail(|| format!("connection {}: {error}", self.exchange.index));
         }
     }
 
+    /// Sends the next request when it is time for one.
     fn write(&mut self, shared: &Shared) -> io::Result<()> {
-        let request = &shared.requests[(self.index + self.answers) % shared.requests.len()];
-        while self.written < request.len() {
-            match self.stream.write(&request[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
+        let exchange = &mut self.exchange;
+        if exchange.state != State::Writing || !self.transport.is_open() {
+            return Ok(());
         }
-        self.state = State::Head;
-        Ok(())
+        let number = (exchange.index + exchange.answers) % shared.requests.len();
+        exchange.state = State::Head;
+        self.transport.send(&shared.requests[number])
     }
 
     fn read(
@@ -173,25 +168,36 @@ impl Connection {
         tally: &mut Tally,
     ) -> io::Result<()> {
         loop {
-            let count = match self.stream.read(buffer) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            if count == 0 {
-                return self.ended(shared, registry, tally);
+            let exchange = &mut self.exchange;
+            let take = |bytes: &[u8]| exchange.take(bytes, shared, tally);
+            let received = self.transport.receive(buffer, take)?;
+            match received {
+                Received::Blocked => return Ok(()),
+                Received::Ended => return self.ended(shared, registry, tally),
+                Received::Drained | Received::More => self.write(shared)?,
             }
-            self.take(&buffer[..count], shared, tally)?;
-            if self.state == State::Writing {
-                self.write(shared)?;
-            }
-            // A short read emptied the socket: more bytes raise another event, but the peer's end may not.
-            if count < buffer.len() && !read_closed {
+            // An emptied socket: more bytes raise another event, but the peer's end may not.
+            if received == Received::Drained && !read_closed {
                 return Ok(());
             }
         }
     }
 
+    /// The peer has closed.
+    fn ended(&mut self, shared: &Shared, registry: &Registry, tally: &mut Tally) -> io::Result<()> {
+        self.exchange.ended(shared, tally)?;
+        let Exchange {
+            index,
+            idle,
+            answers,
+            ..
+        } = self.exchange;
+        *self = Connection::begin(index, idle, answers, shared, registry)?;
+        Ok(())
+    }
+}
+
+impl Exchange {
     fn take(&mut self, bytes: &[u8], shared: &Shared, tally: &mut Tally) -> io::Result<()> {
         match self.state {
             State::Head if self.carry.is_empty() => self.take_head(bytes, shared, tally),
@@ -203,7 +209,8 @@ impl Connection {
             State::Body => self.take_body(bytes.len() as u64, shared, tally),
             State::Closing => Err(fault("bytes after the end of an answer")),
             State::Idle => Err(fault("bytes without a request")),
-            State::Writing | State::Dead => Ok(()),
+            State::Writing => Err(fault("bytes without a request")),
+            State::Dead => Ok(()),
         }
     }
 
@@ -251,7 +258,6 @@ impl Connection {
             } else if shared.reconnect {
                 State::Closing
             } else {
-                self.written = 0;
                 self.started = now;
                 State::Writing
             };
@@ -266,51 +272,21 @@ impl Connection {
         now
     }
 
-    /// The peer has closed.
-    fn ended(&mut self, shared: &Shared, registry: &Registry, tally: &mut Tally) -> io::Result<()> {
+    /// The peer has closed: fails unless that was to be.
+    fn ended(&mut self, shared: &Shared, tally: &mut Tally) -> io::Result<()> {
         match self.state {
-            State::Closing => {}
+            State::Closing => Ok(()),
             State::Body if self.body_left.is_none() && self.body_read == shared.body_bytes => {
                 self.complete(tally);
+                Ok(())
             }
-            State::Idle => return Err(fault("an idle connection was closed")),
-            _ => return Err(fault("the connection was closed within an answer")),
+            State::Idle => Err(fault("an idle connection was closed")),
+            State::Writing => Err(fault("the connection was closed before a request")),
+            _ => Err(fault("the connection was closed within an answer")),
         }
-        *self = Connection::begin(self.index, self.idle, self.answers, shared, registry)?;
-        Ok(())
     }
 }
 
 fn fault(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-fn connect(index: usize, shared: &Shared, registry: &Registry) -> io::Result<TcpStream> {
-    let mut stream = if shared.client_addresses == 0 {
-        TcpStream::connect(shared.target)?
-    } else {
-        let last = 1 + (index % usize::from(shared.client_addresses)) as u8;
-        connect_from(Ipv4Addr::new(127, 0, 1, last), shared.target)?
-    };
-    registry.register(
-        &mut stream,
-        Token(index),
-        Interest::READABLE | Interest::WRITABLE,
-    )?;
-    Ok(stream)
-}
-
-fn connect_from(source: Ipv4Addr, target: SocketAddr) -> io::Result<TcpStream> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from((source, 0)).into())?;
-    match socket.connect(&target.into()) {
-        Err(error)
-            if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
-        {
-            Err(error)
-        }
-        _ => Ok(TcpStream::from_std(socket.into())),
-    }
 }

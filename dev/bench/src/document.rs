@@ -24,11 +24,12 @@ const SMALL: &str =
 
 impl Document {
     /// All of them.
-    pub const ALL: [Document; 4] = [
+    pub const ALL: [Document; 5] = [
         Document::Small,
         Document::TenKib,
         Document::OneMib,
         Document::TwoMib,
+        Document::EightMib,
     ];
 
     /// Last segment of its path.

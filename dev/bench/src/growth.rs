@@ -101,6 +101,8 @@ fn measure(point: &Point, kind: ProxyKind, plan: &Plan) -> Result<LoadResult> {
     };
     let job = LoadJob {
         target: running.address,
+        protocol: setup.protocol,
+        streams: 1,
         active: point.active,
         idle: point.idle,
         paths,

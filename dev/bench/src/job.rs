@@ -4,11 +4,17 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::Protocol;
+
 /// Load to put on one proxy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoadJob {
     /// The proxy.
     pub target: SocketAddr,
+    /// What connections speak.
+    pub protocol: Protocol,
+    /// Requests under way on each active connection; 1 unless the protocol is HTTP/2.
+    pub streams: usize,
     /// Connections that send a request as soon as the last answer is complete.
     pub active: usize,
     /// Connections that send one request before the warm-up and then only stay open.

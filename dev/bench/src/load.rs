@@ -1,19 +1,23 @@
 //! The load generator: one thread, one epoll set, edge-triggered, in a process of its own.
 //!
-//! Closed loop: every active connection has one request in flight at all times. Per request it makes one write, one read
+//! Closed loop: every active connection has one request in flight at all times, or over HTTP/2 so many. Per request it makes one write, one read
 //! and one reading of the clock, so that on its core it costs less than the proxy on the other.
 
 use std::io::{self, BufRead};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use mio::{Events, Poll};
+use anyhow::{Context, Result, ensure};
+use mio::event::Event;
+use mio::{Events, Poll, Registry};
 
-use crate::connection::{Connection, Shared};
+use crate::connection::{self, Connection};
 use crate::cpu::{CpuMeter, machine_busy};
+use crate::h2;
 use crate::histogram::Histogram;
 use crate::job::{LoadJob, LoadResult};
-use crate::wire;
+use crate::protocol::Protocol;
+use crate::transport::Target;
+use crate::{tls, wire};
 
 /// Bytes of the one read buffer.
 const READ_BYTES: usize = 256 << 10;
@@ -73,11 +77,119 @@ impl Tally {
     }
 }
 
+/// The connections, all of one protocol.
+enum Clients {
+    Http1(connection::Shared, Vec<Connection>),
+    Http2(h2::connection::Shared, Vec<h2::connection::Connection>),
+}
+
+impl Clients {
+    fn new(job: &LoadJob) -> Result<Clients> {
+        let is_tls = job.protocol.is_tls();
+        let tls = is_tls
+            .then(|| tls::client_config(job.protocol))
+            .transpose()?;
+        let target = Target {
+            address: job.target,
+            client_addresses: job.client_addresses,
+            tls,
+        };
+        let (paths, host, body_bytes) = (job.paths.iter(), &job.host, job.body_bytes);
+        if job.protocol != Protocol::Http2 {
+            let requests = paths.map(|path| wire::get(path, host, job.reconnect));
+            let shared = connection::Shared {
+                target,
+                requests: requests.collect(),
+                body_bytes,
+                reconnect: job.reconnect,
+            };
+            return Ok(Clients::Http1(shared, Vec::new()));
+        }
+        ensure!(!job.reconnect, "connections are kept over HTTP/2");
+        let requests = paths.map(|path| h2::requests::Request::get(path, host));
+        let shared = h2::connection::Shared {
+            target,
+            requests: requests.collect(),
+            body_bytes,
+            streams: job.streams,
+        };
+        Ok(Clients::Http2(shared, Vec::new()))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Clients::Http1(_, list) => list.len(),
+            Clients::Http2(_, list) => list.len(),
+        }
+    }
+
+    /// One more. A connection for one request only cannot wait for the others; every other one does.
+    fn open(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Clients::Http1(shared, list) => {
+                let idle = !shared.reconnect;
+                list.push(Connection::open(list.len(), idle, shared, registry)?);
+            }
+            Clients::Http2(shared, list) => {
+                let index = list.len();
+                list.push(h2::connection::Connection::open(index, shared, registry)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_settled(&self, index: usize) -> bool {
+        match self {
+            Clients::Http1(_, list) => list.get(index).is_some_and(Connection::is_settled),
+            Clients::Http2(_, list) => list
+                .get(index)
+                .is_some_and(h2::connection::Connection::is_settled),
+        }
+    }
+
+    /// Sends requests on all connections from number `first` on.
+    fn wake(&mut self, first: usize, tally: &mut Tally) {
+        match self {
+            Clients::Http1(shared, list) => {
+                for connection in list.iter_mut().skip(first) {
+                    connection.wake(shared, tally);
+                }
+            }
+            Clients::Http2(shared, list) => {
+                for connection in list.iter_mut().skip(first) {
+                    connection.wake(shared, tally);
+                }
+            }
+        }
+    }
+
+    fn advance(
+        &mut self,
+        event: &Event,
+        registry: &Registry,
+        buffer: &mut [u8],
+        tally: &mut Tally,
+    ) {
+        let index = event.token().0;
+        match self {
+            Clients::Http1(shared, list) => {
+                if let Some(connection) = list.get_mut(index) {
+                    connection.advance(event, shared, registry, buffer, tally);
+                }
+            }
+            Clients::Http2(shared, list) => {
+                if let Some(connection) = list.get_mut(index) {
+                    connection.advance(event, shared, buffer, tally);
+                }
+            }
+        }
+    }
+}
+
 struct Generator {
     poll: Poll,
     events: Events,
-    shared: Shared,
-    connections: Vec<Connection>,
+    clients: Clients,
     buffer: Vec<u8>,
     tally: Tally,
 }
@@ -93,22 +205,10 @@ struct Stamp {
 
 impl Generator {
     fn new(job: &LoadJob) -> Result<Generator> {
-        let requests = job
-            .paths
-            .iter()
-            .map(|path| wire::get(path, &job.host, job.reconnect));
-        let shared = Shared {
-            target: job.target,
-            requests: requests.collect(),
-            body_bytes: job.body_bytes,
-            reconnect: job.reconnect,
-            client_addresses: job.client_addresses,
-        };
         Ok(Generator {
             poll: Poll::new().context("cannot make an epoll set")?,
             events: Events::with_capacity(EVENTS_MAX),
-            shared,
-            connections: Vec::with_capacity(job.active + job.idle),
+            clients: Clients::new(job)?,
             buffer: vec![0; READ_BYTES],
             tally: Tally::default(),
         })
@@ -170,16 +270,12 @@ impl Generator {
         let total = job.idle + job.active;
         let mut settled = 0;
         while settled < total {
-            while self.connections.len() < total && self.connections.len() - settled < OPENING_MAX {
-                // A connection for one request only cannot wait for the others.
-                self.open(!job.reconnect)?;
+            while self.clients.len() < total && self.clients.len() - settled < OPENING_MAX {
+                let opened = self.clients.open(self.poll.registry());
+                opened.context("cannot open a connection")?;
             }
             self.drive_once()?;
-            while self
-                .connections
-                .get(settled)
-                .is_some_and(Connection::is_settled)
-            {
+            while self.clients.is_settled(settled) {
                 settled += 1;
             }
             if began.elapsed() > OPENING_PATIENCE || self.tally.errors > 0 {
@@ -188,17 +284,7 @@ impl Generator {
                 return Ok(());
             }
         }
-        for connection in self.connections.iter_mut().skip(job.idle) {
-            connection.wake(&self.shared, &mut self.tally);
-        }
-        Ok(())
-    }
-
-    fn open(&mut self, idle: bool) -> Result<()> {
-        let index = self.connections.len();
-        let connection = Connection::open(index, idle, &self.shared, self.poll.registry())
-            .context("cannot open a connection")?;
-        self.connections.push(connection);
+        self.clients.wake(job.idle, &mut self.tally);
         Ok(())
     }
 
@@ -217,10 +303,8 @@ impl Generator {
         }
         let registry = self.poll.registry();
         for event in &self.events {
-            if let Some(connection) = self.connections.get_mut(event.token().0) {
-                let (shared, buffer) = (&self.shared, &mut self.buffer);
-                connection.advance(event, shared, registry, buffer, &mut self.tally);
-            }
+            let (buffer, tally) = (&mut self.buffer, &mut self.tally);
+            self.clients.advance(event, registry, buffer, tally);
         }
         Ok(())
     }

@@ -137,7 +137,7 @@ struct MemoryArgs {
     /// Rows, by comma.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = memory::ROWS)]
     rows: Vec<HoldKind>,
-    /// Idle keep-alive connections.
+    /// Idle connections, of each protocol.
     #[arg(long, default_value_t = 5000)]
     idle: usize,
     /// Slow connections of each kind; a fifth of it for 8 MiB.
@@ -152,6 +152,9 @@ struct MemoryArgs {
 
 #[derive(Debug, Args)]
 struct StallsArgs {
+    /// Ways of stalling, by comma.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = stalls::STALLS)]
+    rows: Vec<HoldKind>,
     /// Longest time to wait, seconds.
     #[arg(long, default_value_t = 75)]
     limit: u64,
@@ -265,7 +268,7 @@ fn compare_proxies(args: &CompareArgs) -> Result<ExitCode> {
     if args.list {
         for scenario in scenario::SCENARIOS {
             println!(
-                "{:<8} {} (goal {:.2})",
+                "{:<9} {} (goal {:.2})",
                 scenario.name, scenario.about, scenario.goal
             );
         }
@@ -378,10 +381,14 @@ fn measure_stalls(args: &StallsArgs) -> Result<ExitCode> {
     let programs = Programs::new(&args.common.evenkeel);
     let proxies = installed(&args.common.proxies, &programs)?;
     let limit = Duration::from_secs(args.limit);
-    let found = stalls::run(&proxies, &programs, &cores, limit)?;
-    print!("{}", stalls::render(&found, &proxies, limit));
-    write_json(args.common.json.as_deref(), &found)?;
-    Ok(ExitCode::SUCCESS)
+    let found = stalls::run(&proxies, &args.rows, &programs, &cores, limit)?;
+    print!("{}", stalls::render(&found, &proxies, &args.rows, limit));
+    write_json(args.common.json.as_deref(), &found.stalls)?;
+    Ok(if found.failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn count_instructions(args: &CallgrindArgs) -> Result<ExitCode> {

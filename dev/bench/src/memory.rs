@@ -4,7 +4,6 @@
 //! proxy) over that after a few normal requests, at its highest while the connections are held, divided by their number.
 //! Memory of the kernel's sockets is not in it; what a proxy spools to unlinked files is shown beside it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,7 +13,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::bed::Origins;
-use crate::client;
+use crate::client::Peer;
 use crate::cores::Cores;
 use crate::cpu;
 use crate::hold::{Held, HoldKind};
@@ -35,18 +34,23 @@ const WARM_REQUESTS: usize = 200;
 const SLICES: usize = 20;
 
 /// The rows of the table, in its order.
-pub const ROWS: [HoldKind; 5] = [
+pub const ROWS: [HoldKind; 8] = [
     HoldKind::Idle,
+    HoldKind::TlsIdle,
+    HoldKind::H2Idle,
     HoldKind::SlowHead,
     HoldKind::SlowBody,
     HoldKind::SlowRead,
     HoldKind::SlowLargeRead,
+    HoldKind::H2NoWindow,
 ];
+/// Connections with a window of 0.
+const NO_WINDOW: usize = 20;
 
 /// What to hold, and how long.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryPlan {
-    /// Idle keep-alive connections.
+    /// Idle connections, of each protocol.
     pub idle: usize,
     /// Slow connections of each kind.
     pub slow: usize,
@@ -89,13 +93,13 @@ struct Prober {
 }
 
 impl Prober {
-    fn start(address: SocketAddr) -> Prober {
+    fn start(peer: Peer) -> Prober {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let mut latencies = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
-                let answer = client::fetch(address, "/small", PROBE_PATIENCE);
+                let answer = peer.fetch("/small", PROBE_PATIENCE);
                 let good = answer.ok().filter(|answer| answer.status == 200);
                 latencies.push(good.map(|answer| answer.took.as_secs_f64() * 1e3));
                 thread::sleep(PROBE_EVERY);
@@ -134,19 +138,21 @@ pub fn measure(
     let origins = Origins::start(3, cores)?;
     let mut setup = Setup::plain(&origins.addresses);
     setup.purpose = Purpose::Patience;
+    setup.protocol = hold.protocol();
     let running = Running::start(kind, programs, &setup, &cores.proxy)?;
     pause(Duration::from_millis(300))?;
     let start_kib = cpu::resident_kib(running.pid())?;
     for _ in 0..WARM_REQUESTS {
-        client::fetch(running.address, "/small", PROBE_PATIENCE)?;
+        running.peer().fetch("/small", PROBE_PATIENCE)?;
     }
-    let prober = Prober::start(running.address);
+    let prober = Prober::start(running.peer());
     pause(Duration::from_secs_f64(plan.hold_seconds / 2.0))?;
     let before = prober.finish()?;
     let base_kib = cpu::resident_kib(running.pid())?;
 
     let count = match hold {
-        HoldKind::Idle => plan.idle,
+        HoldKind::Idle | HoldKind::TlsIdle | HoldKind::H2Idle => plan.idle,
+        HoldKind::H2NoWindow => NO_WINDOW,
         // The kernel's share of these is 4 MiB each.
         HoldKind::SlowLargeRead => plan.slow.div_ceil(5),
         _ => plan.slow,
@@ -192,7 +198,7 @@ fn keep(
     let mut slice = 0;
     while opened.elapsed().as_secs_f64() < plan.hold_seconds {
         if prober.is_none() && opened.elapsed() > SETTLE {
-            prober = Some(Prober::start(running.address));
+            prober = Some(Prober::start(running.peer()));
         }
         for connection in held.iter_mut().skip(slice % SLICES).step_by(SLICES) {
             connection.drip();
@@ -219,6 +225,7 @@ pub fn render(rows: &[(ProxyKind, HoldKind, Result<MemoryRow>)]) -> String {
         "proxy",
         "count",
         "KiB each",
+        "all MiB",
         "on disk KiB",
         "still open",
         "before ms",
@@ -235,6 +242,7 @@ pub fn render(rows: &[(ProxyKind, HoldKind, Result<MemoryRow>)]) -> String {
                 proxy.name().to_string(),
                 row.connections.to_string(),
                 format!("{:.2}", row.growth_kib),
+                format!("{:.1}", row.growth_kib * row.connections as f64 / 1024.0),
                 format!("{:.1}", row.spooled_kib),
                 row.still_open.to_string(),
                 format!("{:.2}", row.before_ms),

@@ -1,10 +1,11 @@
 //! The comparisons with other proxies, as data: one row of the table for each.
 //!
 //! A new row needs a line here and no code. Not there yet: rate limits in the full-features row (the proxies' own limits
-//! differ in kind; the row has room for one more [`Features`] field), and the rows over TLS, HTTP/2 and TCP.
+//! differ in kind; the row has room for one more [`Features`] field), and the rows over TCP.
 
 use crate::document::Document;
-use crate::proxy::Features;
+use crate::protocol::Protocol;
+use crate::proxy::{Features, ProxyKind};
 
 /// One row.
 #[derive(Debug, Clone, Copy)]
@@ -13,8 +14,12 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it is, in words.
     pub about: &'static str,
+    /// What clients speak.
+    pub protocol: Protocol,
     /// Active connections.
     pub connections: usize,
+    /// Requests under way on each of them; 1 unless over HTTP/2.
+    pub streams: usize,
     /// What is asked for.
     pub document: Document,
     /// A new connection for every request.
@@ -23,15 +28,30 @@ pub struct Scenario {
     pub features: Features,
     /// CPU per request of nginx, HAProxy and Envoy on the reference machine, 2026-11, microseconds.
     pub reference_us: &'static str,
-    /// Largest ratio to the best peer that we want to reach.
+    /// Largest ratio that we want to reach.
     pub goal: f64,
+    /// Whom the goal is compared with; `None` = the best peer.
+    pub goal_peer: Option<ProxyKind>,
 }
 
-const PLAIN: Features = Features {
-    routes: 0,
-    header_edits: false,
-    access_log: false,
-    metrics: false,
+/// What rows are unless they say otherwise.
+const PLAIN: Scenario = Scenario {
+    name: "",
+    about: "",
+    protocol: Protocol::Http1,
+    connections: 64,
+    streams: 1,
+    document: Document::Small,
+    reconnect: false,
+    features: Features {
+        routes: 0,
+        header_edits: false,
+        access_log: false,
+        metrics: false,
+    },
+    reference_us: "",
+    goal: 1.0,
+    goal_peer: None,
 };
 
 /// All rows, in the order in which they run.
@@ -39,72 +59,57 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "small",
         about: "h1, 64 keep-alive connections, 90 bytes of JSON",
-        connections: 64,
-        document: Document::Small,
-        reconnect: false,
-        features: PLAIN,
         reference_us: "13.4 / 15.2 / 32",
         goal: 0.88,
+        ..PLAIN
     },
     Scenario {
         name: "many",
         about: "h1, 512 keep-alive connections, 90 bytes of JSON",
         connections: 512,
-        document: Document::Small,
-        reconnect: false,
-        features: PLAIN,
         reference_us: "15 / 21 / 56",
         goal: 0.85,
+        ..PLAIN
     },
     Scenario {
         name: "log",
         about: "h1, 64 keep-alive connections, 90 bytes of JSON, access log on",
-        connections: 64,
-        document: Document::Small,
-        reconnect: false,
         features: Features {
             access_log: true,
-            ..PLAIN
+            ..PLAIN.features
         },
         reference_us: "14.4 / 21 / 34",
         goal: 0.88,
+        ..PLAIN
     },
     Scenario {
         name: "10k",
         about: "h1, 64 keep-alive connections, 10 KiB",
-        connections: 64,
         document: Document::TenKib,
-        reconnect: false,
-        features: PLAIN,
         reference_us: "19.5 / 21.9 / 35.6",
         goal: 0.85,
+        ..PLAIN
     },
     Scenario {
         name: "1m",
         about: "h1, 16 keep-alive connections, 1 MiB",
         connections: 16,
         document: Document::OneMib,
-        reconnect: false,
-        features: PLAIN,
         reference_us: "549 / 644 / 364",
         goal: 0.95,
+        ..PLAIN
     },
     Scenario {
         name: "connect",
         about: "h1, a new connection for each request, 64 in flight, 90 bytes of JSON",
-        connections: 64,
-        document: Document::Small,
         reconnect: true,
-        features: PLAIN,
         reference_us: "33 / 43 / 57",
         goal: 0.90,
+        ..PLAIN
     },
     Scenario {
         name: "full",
         about: "h1, 64 connections, 1,000 routes, header edits, access log, metrics (no rate limit yet)",
-        connections: 64,
-        document: Document::Small,
-        reconnect: false,
         features: Features {
             routes: 1000,
             header_edits: true,
@@ -113,6 +118,61 @@ pub const SCENARIOS: &[Scenario] = &[
         },
         reference_us: "not measured",
         goal: 0.90,
+        ..PLAIN
+    },
+    Scenario {
+        name: "tls",
+        about: "h1 over TLS 1.3, 64 keep-alive connections, 90 bytes of JSON",
+        protocol: Protocol::Tls,
+        reference_us: "17.2 / 20.2 / 36.9",
+        goal: 0.90,
+        goal_peer: Some(ProxyKind::Nginx),
+        ..PLAIN
+    },
+    Scenario {
+        name: "tls-1m",
+        about: "h1 over TLS 1.3, 16 keep-alive connections, 1 MiB",
+        protocol: Protocol::Tls,
+        connections: 16,
+        document: Document::OneMib,
+        reference_us: "711 / 1093 / 579",
+        goal: 0.80,
+        goal_peer: Some(ProxyKind::Nginx),
+        ..PLAIN
+    },
+    Scenario {
+        name: "handshake",
+        about: "TLS 1.3, a full handshake, one h1 request of 90 bytes and the end, 32 in flight",
+        protocol: Protocol::Tls,
+        connections: 32,
+        reconnect: true,
+        reference_us: "227 / 258 / 280",
+        goal: 0.90,
+        goal_peer: Some(ProxyKind::Nginx),
+        ..PLAIN
+    },
+    Scenario {
+        name: "h2",
+        about: "h2 over TLS 1.3, 16 connections x 16 streams, 90 bytes of JSON",
+        protocol: Protocol::Http2,
+        connections: 16,
+        streams: 16,
+        reference_us: "14.3 / 16.4 / 57",
+        goal: 0.75,
+        goal_peer: Some(ProxyKind::Nginx),
+        ..PLAIN
+    },
+    Scenario {
+        name: "h2-10k",
+        about: "h2 over TLS 1.3, 16 connections x 16 streams, 10 KiB",
+        protocol: Protocol::Http2,
+        connections: 16,
+        streams: 16,
+        document: Document::TenKib,
+        reference_us: "26.8 / 21.6 / 64",
+        goal: 0.90,
+        goal_peer: Some(ProxyKind::Nginx),
+        ..PLAIN
     },
 ];
 
@@ -150,6 +210,15 @@ mod tests {
                     .iter()
                     .all(|other| other.name != scenario.name)
             );
+        }
+    }
+
+    #[test]
+    fn only_http2_has_streams_and_it_keeps_its_connections() {
+        for scenario in SCENARIOS {
+            let is_h2 = scenario.protocol == Protocol::Http2;
+            assert_eq!(scenario.streams > 1, is_h2, "{}", scenario.name);
+            assert!(!(is_h2 && scenario.reconnect), "{}", scenario.name);
         }
     }
 }

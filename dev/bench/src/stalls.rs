@@ -13,6 +13,7 @@ use crate::bed::Origins;
 use crate::cores::Cores;
 use crate::hold::{Held, HoldKind};
 use crate::process::{check_interrupt, pause};
+use crate::protocol::Protocol;
 use crate::proxy::{Programs, ProxyKind, Purpose, Running, Setup};
 use crate::sockets::SocketTable;
 use crate::table::Table;
@@ -21,13 +22,17 @@ use crate::table::Table;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The ways of stalling, in the order of the table.
-pub const STALLS: [HoldKind; 6] = [
+pub const STALLS: [HoldKind; 10] = [
     HoldKind::Silent,
     HoldKind::SlowHead,
     HoldKind::SlowBody,
     HoldKind::SlowRead,
     HoldKind::NoRead,
     HoldKind::Idle,
+    HoldKind::TlsSilent,
+    HoldKind::H2NoStream,
+    HoldKind::H2CutOff,
+    HoldKind::H2NoWindow,
 ];
 
 /// One cell.
@@ -39,6 +44,15 @@ pub struct Stall {
     pub kind: HoldKind,
     /// Seconds until the proxy ended it; `None` when it did not.
     pub seconds: Option<f64>,
+}
+
+/// All cells.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What was seen.
+    pub stalls: Vec<Stall>,
+    /// What could not be looked at, and why.
+    pub failures: Vec<String>,
 }
 
 struct Watched {
@@ -83,26 +97,48 @@ impl Watched {
     }
 }
 
-/// Runs all ways of stalling against these proxies, at most `limit` long.
+/// Runs these ways of stalling against these proxies, at most `limit` long.
 pub fn run(
     proxies: &[ProxyKind],
+    rows: &[HoldKind],
     programs: &Programs,
     cores: &Cores,
     limit: Duration,
-) -> Result<Vec<Stall>> {
+) -> Result<Found> {
     let origins = Origins::start(3, cores)?;
     let mut setup = Setup::plain(&origins.addresses);
     setup.purpose = Purpose::Patience;
+    let mut found = Found::default();
     let mut running = Vec::new();
-    for kind in proxies {
-        running.push(Running::start(*kind, programs, &setup, &cores.proxy)?);
+    for protocol in Protocol::ALL {
+        if !rows.iter().any(|row| row.protocol() == protocol) {
+            continue;
+        }
+        setup.protocol = protocol;
+        for kind in proxies {
+            match Running::start(*kind, programs, &setup, &cores.proxy) {
+                Ok(proxy) => running.push(proxy),
+                Err(error) => {
+                    check_interrupt()?;
+                    let (name, about) = (kind.name(), protocol.about());
+                    found.failures.push(format!("{name}, {about}: {error:#}"));
+                }
+            }
+        }
     }
     // Give a connection made by the starting check time to go.
     pause(Duration::from_millis(200))?;
     let mut watched = Vec::new();
     for proxy in &running {
-        for kind in STALLS {
-            watched.push(Watched::open(proxy, kind)?);
+        let spoken = proxy.peer().protocol;
+        for kind in rows.iter().filter(|row| row.protocol() == spoken) {
+            match Watched::open(proxy, *kind) {
+                Ok(one) => watched.push(one),
+                Err(error) => {
+                    let (name, about) = (proxy.kind.name(), kind.about());
+                    found.failures.push(format!("{name}, {about}: {error:#}"));
+                }
+            }
         }
     }
     let end = Instant::now() + limit;
@@ -114,19 +150,19 @@ pub fn run(
         }
         pause(LOOK_EVERY)?;
     }
-    Ok(watched.into_iter().map(|one| one.stall).collect())
+    found.stalls = watched.into_iter().map(|one| one.stall).collect();
+    Ok(found)
 }
 
 /// A row for each way of stalling, a column for each proxy.
-pub fn render(stalls: &[Stall], proxies: &[ProxyKind], limit: Duration) -> String {
+pub fn render(found: &Found, proxies: &[ProxyKind], rows: &[HoldKind], limit: Duration) -> String {
     let names = proxies.iter().map(|kind| kind.name().to_string());
     let mut table = Table::new(std::iter::once("seconds until ended".to_string()).chain(names));
-    for kind in STALLS {
+    for kind in rows {
         let cell = |proxy: &ProxyKind| {
-            let found = stalls
-                .iter()
-                .find(|stall| stall.proxy == *proxy && stall.kind == kind);
-            match found.map(|stall| stall.seconds) {
+            let mut stalls = found.stalls.iter();
+            let seen = stalls.find(|stall| stall.proxy == *proxy && stall.kind == *kind);
+            match seen.map(|stall| stall.seconds) {
                 Some(Some(seconds)) => format!("{seconds:.1}"),
                 Some(None) => format!(">{}", limit.as_secs()),
                 None => "-".into(),
@@ -135,7 +171,11 @@ pub fn render(stalls: &[Stall], proxies: &[ProxyKind], limit: Duration) -> Strin
         let cells = proxies.iter().map(cell);
         table.row(std::iter::once(kind.about().to_string()).chain(cells));
     }
-    table.render()
+    let mut text = table.render();
+    for failure in &found.failures {
+        text.push_str(&format!("  NOT RUN {failure}\n"));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -153,7 +193,13 @@ mod tests {
             stall(ProxyKind::Nginx, HoldKind::Silent, Some(60.04)),
             stall(ProxyKind::Nginx, HoldKind::SlowBody, None),
         ];
-        let text = render(&stalls, &[ProxyKind::Nginx], Duration::from_secs(75));
+        let found = Found {
+            stalls: stalls.into(),
+            failures: vec!["haproxy: gone".into()],
+        };
+        let limit = Duration::from_secs(75);
+        let text = render(&found, &[ProxyKind::Nginx], &STALLS, limit);
+        assert!(text.contains("NOT RUN haproxy: gone"), "{text}");
         let cell = |name| {
             text.lines()
                 .find(|line| line.contains(name))

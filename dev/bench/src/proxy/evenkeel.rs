@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::{Prepare, Purpose, REQUESTS_MAX, Setup};
+use super::{CERTIFICATE, KEY, Prepare, Purpose, REQUESTS_MAX, Setup};
+use crate::protocol::Protocol;
 
 /// Writes the files; returns the command.
 pub(super) fn prepare(prepare: &Prepare<'_>) -> Result<Vec<OsString>> {
@@ -31,6 +32,14 @@ fn config(setup: &Setup, listen: &str, log: &str) -> Value {
         pool["balance"] = balance.clone();
     }
     let mut config = json!({ "workers": setup.workers, "routes": routes(setup) });
+    if setup.protocol.is_tls() {
+        listener["tls"] = json!({
+            "certificates": [{ "cert": CERTIFICATE, "key": KEY }],
+            // All connections come from one address, which no peer limits.
+            "handshakes": { "per_client": "off" },
+        });
+        listener["http2"] = json!(setup.protocol == Protocol::Http2);
+    }
     if setup.purpose == Purpose::Speed {
         listener["limits"] = json!({ "requests": REQUESTS_MAX });
         listener["backlog"] = json!(4096);
@@ -147,6 +156,17 @@ mod tests {
             json!({ "servers": ["127.0.0.1:1"] })
         );
         assert!(config.get("connections").is_none());
+    }
+
+    #[test]
+    fn tls_has_a_certificate_and_says_whether_http2() {
+        let mut setup = Setup::plain(&[]);
+        for (protocol, is_http2) in [(Protocol::Tls, false), (Protocol::Http2, true)] {
+            setup.protocol = protocol;
+            let web = &config(&setup, "127.0.0.1:0", "/l")["listeners"]["web"];
+            assert_eq!(web["tls"]["certificates"][0]["cert"], "site.pem");
+            assert_eq!(web["http2"], is_http2);
+        }
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use anyhow::Result;
 
-use super::{Prepare, Setup};
+use super::{BUNDLE, Prepare, Setup};
+use crate::protocol::Protocol;
 
 /// nginx's `combined` in HAProxy's words; the two captures are Referer and User-Agent.
 const COMBINED: &str =
@@ -17,9 +19,10 @@ pub(super) fn prepare(prepare: &Prepare<'_>) -> Result<Vec<OsString>> {
     if prepare.setup.features.routes > 0 {
         prepare.file("routes.map", &routes_map(prepare.setup.features.routes))?;
     }
+    let bundle = prepare.dir.join(BUNDLE);
     let text = config(
         prepare.setup,
-        &prepare.listen.to_string(),
+        &bind(prepare.setup, prepare.listen, &bundle.to_string_lossy()),
         &map.to_string_lossy(),
     );
     let file = prepare.file("haproxy.cfg", &text)?;
@@ -35,7 +38,16 @@ fn routes_map(routes: usize) -> String {
     })
 }
 
-fn config(setup: &Setup, listen: &str, map: &str) -> String {
+/// What follows `bind`.
+fn bind(setup: &Setup, listen: SocketAddr, bundle: &str) -> String {
+    match setup.protocol {
+        Protocol::Http1 => listen.to_string(),
+        Protocol::Tls => format!("{listen} ssl crt {bundle} alpn http/1.1"),
+        Protocol::Http2 => format!("{listen} ssl crt {bundle} alpn h2,http/1.1"),
+    }
+}
+
+fn config(setup: &Setup, bind: &str, map: &str) -> String {
     let mut text = String::new();
     let threads = setup.workers;
     let maxconn = setup.connections_max;
@@ -48,7 +60,7 @@ fn config(setup: &Setup, listen: &str, map: &str) -> String {
          \x20 timeout http-request 10s\n  timeout http-keep-alive 65s\n  option forwardfor\n  http-reuse always\n\
          \x20 backlog 4096\n",
     );
-    let _ = write!(text, "frontend web\n  bind {listen}\n  maxconn {maxconn}\n");
+    let _ = write!(text, "frontend web\n  bind {bind}\n  maxconn {maxconn}\n");
     if setup.features.access_log {
         text.push_str("  log global\n  capture request header Referer len 128\n");
         let _ = writeln!(
@@ -85,6 +97,16 @@ fn config(setup: &Setup, listen: &str, map: &str) -> String {
 mod tests {
     use super::*;
     use crate::proxy::Features;
+
+    #[test]
+    fn tls_offers_its_protocols() {
+        let listen = "127.0.0.1:443".parse().unwrap();
+        let mut setup = Setup::plain(&[]);
+        assert_eq!(bind(&setup, listen, "/b"), "127.0.0.1:443");
+        setup.protocol = Protocol::Http2;
+        let line = bind(&setup, listen, "/b");
+        assert_eq!(line, "127.0.0.1:443 ssl crt /b alpn h2,http/1.1");
+    }
 
     #[test]
     fn plain_and_full() {

@@ -21,13 +21,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
+use crate::client::Peer;
 use crate::process::{self, Farewell, Guard, LOOK_EVERY, Launch};
+use crate::protocol::Protocol;
+use crate::tls::Pair;
 
 /// How long a proxy may take until it serves.
 const START_PATIENCE: Duration = Duration::from_secs(20);
+/// Files of the certificate beside a configuration.
+const CERTIFICATE: &str = "site.pem";
+const KEY: &str = "site.key";
+const BUNDLE: &str = "bundle.pem";
 /// Kept connections and requests per connection that no run reaches.
 pub const REQUESTS_MAX: u64 = 1_000_000_000;
 
@@ -86,6 +93,8 @@ pub struct Setup {
     pub origins: Vec<SocketAddr>,
     /// Worker processes or threads.
     pub workers: usize,
+    /// What clients speak; over TLS with the bench's own certificate.
+    pub protocol: Protocol,
     /// Extra work.
     pub features: Features,
     /// evenkeel's `balance` value; `None` = round robin, the only one that all peers are asked for.
@@ -106,6 +115,7 @@ impl Setup {
         Setup {
             origins: origins.to_vec(),
             workers: 1,
+            protocol: Protocol::Http1,
             features: Features::default(),
             balance: None,
             weighted: false,
@@ -180,6 +190,17 @@ impl Prepare<'_> {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
+
+    /// Writes certificate and key, both also into one file as HAProxy wants them, where TLS is spoken.
+    fn write_pair(&self) -> Result<()> {
+        if self.setup.protocol.is_tls() {
+            let pair = Pair::shared()?;
+            self.file(CERTIFICATE, &pair.certificate)?;
+            self.file(KEY, &pair.key)?;
+            self.file(BUNDLE, &format!("{}{}", pair.certificate, pair.key))?;
+        }
+        Ok(())
+    }
 }
 
 /// A running proxy. It and its files end with this value.
@@ -189,6 +210,7 @@ pub struct Running {
     pub kind: ProxyKind,
     /// Where it serves.
     pub address: SocketAddr,
+    protocol: Protocol,
     guard: Guard,
     dir: TempDir,
     /// Keeps the port ours until the proxy is gone.
@@ -227,6 +249,7 @@ impl Running {
             dir: dir.path(),
             listen,
         };
+        prepare.write_pair()?;
         let command = match kind {
             ProxyKind::Nginx => nginx::prepare(&prepare)?,
             ProxyKind::Haproxy => haproxy::prepare(&prepare)?,
@@ -237,12 +260,21 @@ impl Running {
         let mut running = Running {
             kind,
             address: listen,
+            protocol: setup.protocol,
             guard,
             dir,
             _reserved: reserved,
         };
         running.await_service()?;
         Ok(running)
+    }
+
+    /// It, for single requests.
+    pub fn peer(&self) -> Peer {
+        Peer {
+            address: self.address,
+            protocol: self.protocol,
+        }
     }
 
     /// Root of its processes.
@@ -345,7 +377,7 @@ fn launch(kind: ProxyKind, command: Vec<OsString>, dir: &Path, cores: &[usize]) 
 
 /// Binds a free port without listening, so that nobody else gets it and the proxy, with SO_REUSEADDR, still can.
 fn reserve_port() -> Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket
         .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())

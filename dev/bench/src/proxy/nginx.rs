@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::{Prepare, Purpose, REQUESTS_MAX, Setup};
+use super::{CERTIFICATE, KEY, Prepare, Purpose, REQUESTS_MAX, Setup};
+use crate::protocol::Protocol;
 
 /// Writes the files; returns the command.
 pub(super) fn prepare(prepare: &Prepare<'_>) -> Result<Vec<OsString>> {
@@ -57,7 +58,7 @@ fn config(setup: &Setup, listen: &str, dir: &str, is_root: bool) -> String {
     text.push_str("  tcp_nodelay on;\n  keepalive_timeout 65s;\n");
     let _ = writeln!(text, "  keepalive_requests {REQUESTS_MAX};");
     upstream(&mut text, setup);
-    server(&mut text, setup, listen);
+    server(&mut text, setup, listen, dir);
     text.push_str("}\n");
     text
 }
@@ -75,8 +76,22 @@ fn upstream(text: &mut String, setup: &Setup) {
     );
 }
 
-fn server(text: &mut String, setup: &Setup, listen: &str) {
-    let _ = writeln!(text, "  server {{\n    listen {listen} backlog=4096;");
+fn server(text: &mut String, setup: &Setup, listen: &str, dir: &str) {
+    let spoken = match setup.protocol {
+        Protocol::Http1 => "",
+        Protocol::Tls => " ssl",
+        Protocol::Http2 => " ssl http2",
+    };
+    let _ = writeln!(
+        text,
+        "  server {{\n    listen {listen}{spoken} backlog=4096;"
+    );
+    if setup.protocol.is_tls() {
+        let _ = writeln!(
+            text,
+            "    ssl_certificate {dir}/{CERTIFICATE};\n    ssl_certificate_key {dir}/{KEY};\n    ssl_protocols TLSv1.2 TLSv1.3;"
+        );
+    }
     text.push_str(
         "    proxy_http_version 1.1;\n    proxy_set_header Connection \"\";\n    proxy_set_header Host $http_host;\n\
          \x20   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n",
@@ -120,6 +135,24 @@ mod tests {
         assert_eq!(text.matches("location ").count(), 1);
         assert_eq!(text.matches("server 127.0.0.1:").count(), 2);
         assert!(!text.contains("user root"));
+    }
+
+    #[test]
+    fn tls_has_a_certificate_and_its_protocols() {
+        let mut setup = setup();
+        setup.protocol = Protocol::Tls;
+        let text = config(&setup, "127.0.0.1:443", "/tmp/x", true);
+        assert!(text.contains("listen 127.0.0.1:443 ssl backlog"), "{text}");
+        assert!(
+            text.contains("ssl_certificate_key /tmp/x/site.key;"),
+            "{text}"
+        );
+        setup.protocol = Protocol::Http2;
+        let text = config(&setup, "127.0.0.1:443", "/tmp/x", true);
+        assert!(
+            text.contains("listen 127.0.0.1:443 ssl http2 backlog"),
+            "{text}"
+        );
     }
 
     #[test]
