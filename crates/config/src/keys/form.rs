@@ -164,11 +164,9 @@ pub(crate) mod forms {
     pub static FINGERPRINT: Form = Form::new("a SHA-256 in hex", |text| {
         values::fingerprint(text).map(drop)
     });
-    pub static RATE: Form = Form::new("a rate (`100r/s`, `60r/m`)", |text| {
-        values::rate(text).map(drop)
-    })
-    .pattern("^[0-9]+r/[sm]$")
-    .has_unit();
+    pub static RATE: Form = Form::new("a rate (`100r/s`)", |text| values::rate(text).map(drop))
+        .pattern("^[0-9]+r/s$")
+        .has_unit();
     pub static FOLDER: Form = Form::new("the path of a folder", values::line);
     pub static STATUS_SET: Form = Form::new(
         "a status, a class (`5xx`), or a list of statuses and ranges (`500,502-504`)",

@@ -126,20 +126,11 @@ impl Hsts {
     }
 }
 
-/// So many in a time, `100r/s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// How many, at least 1.
-    pub count: u32,
-    /// In which time: a second or a minute.
-    pub per: Duration,
-}
-
 /// Limits of handshakes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handshakes {
-    /// From one IPv4 address or one /64 of IPv6; `None` = no limit, the default.
-    pub per_client: Option<Rate>,
+    /// A second, from one IPv4 address or one /64 of IPv6; `None` = no limit, the default.
+    pub per_client: Option<u32>,
     /// Under way at a time, over all workers; default 4096.
     pub concurrent: u32,
 }

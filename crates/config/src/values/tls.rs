@@ -1,13 +1,12 @@
 //! Texts of TLS: files, suites, names, fingerprints, rates.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::Fault;
 use super::address::dns_name;
 use super::pattern::host_pattern;
 use crate::diagnostic::codes;
-use crate::model::{HostPattern, Rate};
+use crate::model::HostPattern;
 
 /// Length of SHA-256 in hex.
 const FINGERPRINT_DIGITS: usize = 64;
@@ -129,9 +128,9 @@ pub(crate) fn fingerprint(text: &str) -> Result<[u8; 32], Fault> {
     Ok(bytes)
 }
 
-/// `100r/s` or `60r/m`.
-pub(crate) fn rate(text: &str) -> Result<Rate, Fault> {
-    let help = "write `100r/s` (in a second) or `60r/m` (in a minute)";
+/// `100r/s`: so many in a second.
+pub(crate) fn rate(text: &str) -> Result<u32, Fault> {
+    let help = "write `100r/s` for a hundred in a second";
     let Some((count, unit)) = text.split_once('/') else {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let fault = match digits {
@@ -140,31 +139,26 @@ pub(crate) fn rate(text: &str) -> Result<Rate, Fault> {
         };
         return Err(fault.help(help));
     };
-    let per = match unit {
-        "s" => Duration::from_secs(1),
-        "m" => Duration::from_secs(60),
-        _ => {
-            let says = format!("has `{unit}` after the `/`, which is not known");
-            return Err(Fault::new(&codes::WRONG_UNIT, says).help(help));
-        }
-    };
-    let Some(count) = count.strip_suffix('r') else {
+    let digits = count.strip_suffix('r').unwrap_or(count);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if unit != "s" {
+        let says = format!("has `{unit}` after the `/`, a rate is that of a second");
+        return Err(Fault::new(&codes::WRONG_UNIT, says).help(help));
+    }
+    if digits == count {
         let fault = Fault::new(&codes::WRONG_UNIT, "has no `r` before the `/`");
-        let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
-        return Err(match digits {
-            true => fault.guess(format!("{count}r/{unit}")),
+        return Err(match is_number {
+            true => fault.guess(format!("{count}r/s")),
             false => fault.help(help),
         });
-    };
-    match super::whole(count)? {
-        count if (1..=i64::from(RATE_MAX)).contains(&count) => Ok(Rate {
-            count: u32::try_from(count).unwrap_or(RATE_MAX),
-            per,
-        }),
-        _ => Err(Fault::new(
-            &codes::OUT_OF_RANGE,
-            format!("is outside its range, 1 to {RATE_MAX}"),
-        )
-        .help(help)),
+    }
+    match super::whole(digits)? {
+        count if (1..=i64::from(RATE_MAX)).contains(&count) => {
+            Ok(u32::try_from(count).unwrap_or(RATE_MAX))
+        }
+        _ => {
+            let says = format!("is outside its range, 1r/s to {RATE_MAX}r/s");
+            Err(Fault::new(&codes::OUT_OF_RANGE, says).help(help))
+        }
     }
 }
