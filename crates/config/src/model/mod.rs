@@ -42,9 +42,9 @@ pub use route::{
 };
 
 pub use tls::{
-    CertificateSource, Certificates, ClientCertificates, Handshakes, Hsts, ListenerTls, Rate,
-    Roots, SelfSigned, ServerName, ServerTls, Sessions, Tickets, TlsVersion, UnknownName,
-    VerifyClient, VerifyServer,
+    CertificateSource, Certificates, ClientCertificates, Handshakes, Hsts, ListenerTls, Roots,
+    SelfSigned, ServerName, ServerTls, Sessions, Tickets, TlsVersion, UnknownName, VerifyClient,
+    VerifyServer,
 };
 
 pub use keel_types::{ListenerId, PoolId};
