@@ -18,6 +18,7 @@ mod fault;
 mod fields;
 pub mod forwarded;
 mod framing;
+pub mod grpc;
 mod h2guard;
 mod h2head;
 mod header;
