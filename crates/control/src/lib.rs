@@ -1,7 +1,8 @@
 //! The control plane: compiles a configuration into a snapshot, starts the workers on it, tells how
 //! they fare, and drains them.
 //!
-//! [`compile()`] is pure but for its messages; [`start()`] opens logs, binds sockets and starts threads;
+//! [`compile()`] is pure but for its messages; [`start()`] opens logs, makes TLS, binds sockets and
+//! starts threads;
 //! [`Status`] is what the admin listener and the command line ask.
 #![forbid(unsafe_code)]
 
@@ -11,8 +12,9 @@ mod hashed;
 mod limits;
 mod start;
 mod status;
+mod tls;
 
-pub use compile::{Compiled, Removed, RemovedNames, RuleSummary, compile};
+pub use compile::{Compiled, Removed, RemovedNames, RuleSummary, TlsStart, compile};
 pub use explain::{Explained, Question, explain};
 pub use start::{Bind, Running, StartFault, start};
 pub use status::{Page, Status};

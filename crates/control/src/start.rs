@@ -15,6 +15,7 @@ use keel_types::ListenerId;
 use crate::compile::Compiled;
 use crate::limits::connections_max;
 use crate::status::Status;
+use crate::tls::{self, TlsWatch, Watching};
 
 /// Why a configuration could not be started. Nothing of it runs then.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,14 @@ pub enum StartFault {
         name: String,
         /// What the system said.
         cause: std::io::Error,
+    },
+    /// A listener's TLS cannot be made.
+    #[error("listener `{listener}`: TLS: {what}")]
+    Tls {
+        /// The listener.
+        listener: String,
+        /// What is wrong, and how to mend it.
+        what: String,
     },
     /// An access log cannot be opened.
     #[error(transparent)]
@@ -69,6 +78,7 @@ pub struct Running {
     drain: Drain,
     drain_timeout: Duration,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
+    _watching: Option<Watching>,
 }
 
 /// What each worker thread is made of.
@@ -101,11 +111,19 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
     let logs =
         LogWriter::start(LogLimits::default(), UtcOffset::default()).map_err(StartFault::Thread)?;
     let mut snapshot = compiled.snapshot;
+    let plans = tls::plans(&compiled.tls, workers)?;
+    for (listener, plan) in snapshot.listeners.iter_mut().zip(plans) {
+        listener.tls = plan;
+    }
     for spec in &compiled.logs {
         snapshot.logs.push(logs.open(spec)?);
     }
     let copies_answers = copies_answers(&snapshot, &compiled.logs);
     let snapshot = Arc::new(snapshot);
+    let watch = Arc::new(TlsWatch::new(snapshot.listeners.iter().filter_map(|it| {
+        let plan = it.tls.as_ref()?;
+        Some((it.name.as_str(), plan))
+    })));
     let registry = Registry::new(&compiled.names, workers);
     let base = Instant::now();
     let status = Arc::new(Status {
@@ -113,6 +131,7 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
         registry: registry.clone(),
         rules: compiled.rules,
         logs: logs.clone(),
+        tls: watch.clone(),
         base,
     });
     compiled.handle.set(status.clone());
@@ -135,6 +154,7 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
         gate: Arc::new(Gate::new(connections_max)),
     });
     let drain_timeout = model.process.drain_timeout;
+    let watching = watch.spawn().map_err(StartFault::Thread)?;
     let threads = spawn_workers(model, &shared, sockets, workers, drain_timeout)?;
     Ok(Running {
         binds,
@@ -145,6 +165,7 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
         drain,
         drain_timeout,
         threads,
+        _watching: watching,
     })
 }
 

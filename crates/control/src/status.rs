@@ -10,6 +10,7 @@ use keel_types::{PoolId, ServerIndex};
 use serde_json::{Map, Value, json};
 
 use crate::compile::RuleSummary;
+use crate::tls::TlsWatch;
 
 /// One of our own pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub struct Status {
     pub(crate) registry: Registry,
     pub(crate) rules: Vec<RuleSummary>,
     pub(crate) logs: LogWriter,
+    pub(crate) tls: Arc<TlsWatch>,
     pub(crate) base: Instant,
 }
 
@@ -43,10 +45,12 @@ impl Status {
             Page::Stats => json_answer(200, &self.stats()),
             Page::Metrics => {
                 let mut text = String::new();
+                let tls = self.tls.figures();
                 let up = |pool: PoolId, server: ServerIndex| self.is_up(pool, server);
                 let sources = ScrapeSources {
                     logs: Some(&self.logs),
                     server_up: Some(&up),
+                    tls: &tls,
                     allocations: Some(keel_sys::allocations()),
                 };
                 self.registry.render(&sources, &mut text);

@@ -1,27 +1,37 @@
-//! The HTTP/1 side of a client connection: reading heads, and what lasts from request to request.
+//! A client: its HTTP/1 connection with what lasts from request to request, or one stream of its
+//! HTTP/2 connection.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use keel_http::{HeadFault, HeadScan, HeadStatus, RequestHead};
-use keel_net::{Buf, Deadline, MEDIUM, SMALL, TINY, poll_read};
+use keel_net::{Buf, Deadline, MEDIUM, SMALL, TINY};
+use keel_tls::{Stream, TlsFacts};
 use keel_types::ListenerId;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite;
 
+use crate::h2::{H2Body, Shared};
+use crate::io::Io;
+use crate::relay::Source;
 use crate::snapshot::ListenerPlan;
 use crate::worker::Worker;
 
-/// One client connection.
+/// One client connection, or one stream of HTTP/2.
 pub struct Client {
-    /// The stream.
-    pub stream: TcpStream,
+    /// What requests come out of and answers go into.
+    pub io: Io,
     /// The far end.
     pub peer: SocketAddr,
     /// The address that the client connected to.
     pub local: SocketAddr,
     /// The far end's IP address as text, which most requests write twice.
-    pub peer_text: Box<str>,
+    pub peer_text: Rc<str>,
+    /// What is known of the TLS session.
+    pub tls: Option<Rc<TlsFacts>>,
     /// The listener that took it.
     pub listener: ListenerId,
     /// Bytes read and not yet used.
@@ -47,6 +57,8 @@ pub struct Client {
 pub enum HeadRead {
     /// The head is complete; it is at the front of the input.
     Complete,
+    /// What came is the preface of HTTP/2 with prior knowledge (RFC 9113, 3.3).
+    Http2,
     /// Nothing happened for a while; wait in the memory-saving way.
     Quiet,
     /// The client closed between two requests, or the connection broke.
@@ -59,18 +71,48 @@ pub enum HeadRead {
     Fault(HeadFault),
 }
 
+/// What the first bytes of a connection are, as far as HTTP/2 is concerned.
+enum Preface {
+    /// All of its preface.
+    Whole,
+    /// The beginning of it.
+    Partial,
+    /// Its first line, and something else behind it.
+    Broken,
+    /// Something else.
+    Other,
+}
+
+/// RFC 9113, 3.4. Until its first lines are whole, a preface reads like a head that is not.
+fn preface(bytes: &[u8]) -> Preface {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const LINES: usize = 18;
+
+    if bytes.starts_with(PREFACE) {
+        return Preface::Whole;
+    }
+    if PREFACE.starts_with(bytes) && !bytes.is_empty() {
+        return Preface::Partial;
+    }
+    match bytes.get(..LINES) == PREFACE.get(..LINES) {
+        true => Preface::Broken,
+        false => Preface::Other,
+    }
+}
+
 impl Client {
     /// A connection that was just accepted.
     pub fn new(
         worker: &Worker,
-        stream: TcpStream,
+        stream: Stream,
         peer: SocketAddr,
         local: SocketAddr,
         listener: ListenerId,
         plan: &ListenerPlan,
     ) -> Client {
         Client {
-            stream,
+            tls: stream.facts().map(|facts| Rc::new(facts.clone())),
+            io: Io::Bytes(stream),
             peer,
             peer_text: peer.ip().to_string().into(),
             local,
@@ -81,6 +123,26 @@ impl Client {
             head_due_ms: worker.clock.now_ms() + plan.head_timeout_ms,
             requests: 0,
             number: worker.next_connection(),
+            read_closed: false,
+            read_size: TINY,
+        }
+    }
+
+    /// A stream that was just opened.
+    pub fn of_stream(worker: &Worker, shared: &Shared, body: H2Body) -> Client {
+        Client {
+            io: Io::H2(Box::new(body)),
+            peer: shared.peer,
+            peer_text: shared.peer_text.clone(),
+            tls: shared.tls.clone(),
+            local: shared.local,
+            listener: shared.listener,
+            input: Buf::default(),
+            deadline: worker.deadlines.add(),
+            scan: HeadScan::new(),
+            head_due_ms: u64::MAX,
+            requests: 0,
+            number: shared.number,
             read_closed: false,
             read_size: TINY,
         }
@@ -104,7 +166,16 @@ impl Client {
         quiet_at_ms: u64,
     ) -> Poll<HeadRead> {
         loop {
-            if self.scan.ready(self.input.filled()) {
+            let mut may_be_head = true;
+            if self.requests == 0 && plan.http2.is_some() {
+                match preface(self.input.filled()) {
+                    Preface::Whole => return Poll::Ready(HeadRead::Http2),
+                    Preface::Broken => return Poll::Ready(HeadRead::Cut),
+                    Preface::Partial => may_be_head = false,
+                    Preface::Other => {}
+                }
+            }
+            if may_be_head && self.scan.ready(self.input.filled()) {
                 match head.parse(self.input.filled(), &plan.head_limits) {
                     Ok(HeadStatus::Complete) => return Poll::Ready(HeadRead::Complete),
                     Ok(HeadStatus::Partial) => {}
@@ -153,7 +224,7 @@ impl Client {
             }
         }
         let was_empty = self.input.is_empty();
-        let read = poll_read(&mut self.stream, cx, &mut self.input);
+        let read = self.io.poll_read(cx, &mut self.input);
         match &read {
             Poll::Ready(Ok(n)) if *n > 0 && was_empty => {
                 if self.requests > 0 {
@@ -184,14 +255,36 @@ impl Client {
         Poll::Pending
     }
 
+    /// Ready when bytes are here, or the end.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.io {
+            Io::Bytes(stream) => stream.poll_read_ready(cx).map(drop),
+            Io::H2(_) => Poll::Pending,
+        }
+    }
+
+    /// Says the end in TLS, as far as that goes without waiting.
+    pub fn say_end(&mut self) {
+        if let Io::Bytes(stream) = &mut self.io
+            && stream.is_tls()
+        {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let _ = Pin::new(stream).poll_shutdown(&mut cx);
+        }
+    }
+
     /// Watches the client while it has nothing to send that we wait for: takes what it sends ahead
     /// (pipelining), notes that it closed its sending side, and fails when it is gone.
     pub fn poll_watch(&mut self, cx: &mut Context<'_>, worker: &Worker) -> io::Result<()> {
+        let stream = match &mut self.io {
+            Io::H2(body) => return body.poll_gone(cx),
+            Io::Bytes(stream) => stream,
+        };
         if self.read_closed {
             return Ok(());
         }
         if self.input.is_unset() {
-            match self.stream.poll_read_ready(cx) {
+            match stream.poll_read_ready(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(ready) => ready?,
             }
@@ -199,7 +292,7 @@ impl Client {
         }
         // Until the buffer is full; behind that, only writing to the client tells that it is gone.
         while !self.input.space().is_empty() {
-            match poll_read(&mut self.stream, cx, &mut self.input) {
+            match keel_net::poll_read(stream, cx, &mut self.input) {
                 Poll::Ready(Ok(0)) => {
                     self.read_closed = true;
                     break;
@@ -225,9 +318,14 @@ impl Client {
         const LINGER_MS: u64 = 30_000;
         /// How long without a byte, in milliseconds.
         const LINGER_IDLE_MS: u64 = 2_000;
+        /// The same, for saying the end.
+        const LINGER_IDLE: Duration = Duration::from_millis(LINGER_IDLE_MS);
 
-        let shut = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
-        if shut.is_err() || self.read_closed {
+        let Io::Bytes(stream) = &mut self.io else {
+            return;
+        };
+        let shut = std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_shutdown(cx));
+        if tokio::time::timeout(LINGER_IDLE, shut).await.is_err() || self.read_closed {
             return;
         }
         let end_ms = (worker.clock.tick() / 1000 + LINGER_MS).min(worker.drain_due_ms());
@@ -240,7 +338,7 @@ impl Client {
                     return Poll::Ready(());
                 }
                 let mut scratch = worker.bufs.take(MEDIUM);
-                let read = poll_read(&mut self.stream, cx, &mut scratch);
+                let read = keel_net::poll_read(stream, cx, &mut scratch);
                 worker.bufs.give(&mut scratch);
                 match read {
                     Poll::Ready(Ok(n)) if n > 0 => due_ms = now_ms + LINGER_IDLE_MS,

@@ -1,32 +1,132 @@
-//! Connect: a new connection to one of a server's addresses.
+//! Connect: a new connection to one of a server's addresses, with TLS and HTTP/2 where the pool has
+//! them.
 
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
+use crate::snapshot::Connector;
 use keel_observe::ServerMetrics;
-use keel_upstream::{Connection, Pool, start_connect};
+use keel_tls::{Alpn, Stream};
+use keel_upstream::{Connection, start_connect};
+use tokio::net::TcpStream;
 
 use crate::error::Kind;
-use crate::snapshot::RoutePlan;
+use crate::h2::{H2Call, H2Connections, Way, client_builder};
+use crate::link::Link;
+use crate::snapshot::{PoolPlan, RoutePlan, ServerProtocol};
 use crate::walk::Walk;
 
-/// Connects to the server's addresses in turn until one takes the connection.
-pub(crate) async fn connect(
+/// Opens a way to the server: a connection of its own, or a place on a shared one.
+pub(crate) async fn open(
     walk: &mut Walk<'_>,
     route: &RoutePlan,
-    pool: &Pool,
+    plan: &PoolPlan,
     server: usize,
     metrics: &ServerMetrics,
-) -> Result<Connection, Kind> {
-    let addresses = pool
-        .servers
-        .get(server)
-        .ok_or(Kind::Internal)?
-        .resolved
-        .load_full();
+) -> Result<Link, Kind> {
+    let timeout_ms = route
+        .timeouts
+        .connect_ms
+        .unwrap_or(plan.pool.connect_timeout_ms);
     let start = walk.worker.clock.tick();
-    let due_ms = start / 1000 + route.timeouts.connect_ms.unwrap_or(pool.connect_timeout_ms);
+    let due_ms = (start / 1000).saturating_add(timeout_ms);
+    let link = match plan.protocol {
+        ServerProtocol::Http1 => {
+            let connection = connect(walk, plan, server, due_ms).await?;
+            Link::of(connection)
+        }
+        ServerProtocol::Http2 | ServerProtocol::Auto => {
+            open_stream(walk, plan, server, due_ms).await?
+        }
+    };
+    let took = walk.worker.clock.tick().saturating_sub(start);
+    walk.ex.record.connect_us = Some(took);
+    metrics.connected(took);
+    Ok(link)
+}
+
+/// A place on an HTTP/2 connection: on one that has room, on a new one, or on the one that another
+/// request is just opening. A server that chooses HTTP/1.1 instead gives a connection of its own.
+async fn open_stream(
+    walk: &mut Walk<'_>,
+    plan: &PoolPlan,
+    server: usize,
+    due_ms: u64,
+) -> Result<Link, Kind> {
+    let number = plan.pool.first_server + server;
+    let worker = walk.worker;
+    let requests_max = plan.pool.keep_alive.requests_max;
+    loop {
+        match worker.h2.find(number, &plan.http2, requests_max) {
+            Some(Way::Call(call)) => return Ok(Link::on(call)),
+            Some(Way::Wait(changed)) => {
+                let mut changed = pin!(changed.notified());
+                std::future::poll_fn(|cx| match changed.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(Ok(())),
+                    Poll::Pending => walk.poll_overdue(cx, due_ms, Kind::ConnectTimeout).map(Err),
+                })
+                .await?;
+            }
+            Some(Way::Connect(connecting)) => {
+                let connection = connect(walk, plan, server, due_ms).await?;
+                let chosen = connection.stream.facts().and_then(|facts| facts.alpn);
+                if plan.protocol == ServerProtocol::Auto && chosen != Some(Alpn::H2) {
+                    return Ok(Link::of(connection));
+                }
+                let call = start_h2(walk, plan, number, connection).await?;
+                drop(connecting);
+                if walk.ex.framing.upgrade {
+                    await_settings(&call).await;
+                }
+                return Ok(Link::on(call));
+            }
+            None => return Err(Kind::Internal),
+        }
+    }
+}
+
+/// Gives a new server the time to say whether it takes WebSockets: it must not be asked before.
+async fn await_settings(call: &H2Call) {
+    const WAIT: Duration = Duration::from_millis(10);
+    const WAITS: usize = 100;
+
+    for _ in 0..WAITS {
+        if call.takes_upgrades() {
+            return;
+        }
+        tokio::time::sleep(WAIT).await;
+    }
+}
+
+/// Begins HTTP/2 on a new connection; nothing is waited for, the server's settings come when they
+/// come.
+async fn start_h2(
+    walk: &Walk<'_>,
+    plan: &PoolPlan,
+    number: usize,
+    connection: Connection,
+) -> Result<H2Call, Kind> {
+    let address = connection.address;
+    let pair = client_builder(&plan.http2)
+        .handshake::<_, bytes::Bytes>(connection.stream)
+        .await
+        .map_err(|_| Kind::ConnectFailed)?;
+    let idle_ms = plan.pool.keep_alive.idle_timeout_ms;
+    H2Connections::add(walk.worker, number, &plan.http2, idle_ms, pair, address)
+        .ok_or(Kind::Internal)
+}
+
+/// Connects to the server's addresses in turn until one takes the connection.
+async fn connect(
+    walk: &mut Walk<'_>,
+    plan: &PoolPlan,
+    server: usize,
+    due_ms: u64,
+) -> Result<Connection, Kind> {
+    let server = plan.pool.servers.get(server).ok_or(Kind::Internal)?;
+    let addresses = server.resolved.load_full();
     let mut last = Kind::Unresolved;
     let first = walk.worker.random() as usize % addresses.len().max(1);
     for position in 0..addresses.len() {
@@ -40,12 +140,21 @@ pub(crate) async fn connect(
             walk.worker.idle.clear();
             connected = connect_to(walk, address, due_ms).await;
         }
-        match connected {
-            Ok(connection) => {
-                let took = walk.worker.clock.tick().saturating_sub(start);
-                walk.ex.record.connect_us = Some(took);
-                metrics.connected(took);
-                return Ok(connection);
+        let secured = match (connected, &plan.tls) {
+            (Ok(stream), Some(tls)) => {
+                secure(walk, tls, &server.address.host, stream, due_ms).await
+            }
+            (Ok(stream), None) => Ok(Stream::from(stream)),
+            (Err(kind), _) => Err(kind),
+        };
+        match secured {
+            Ok(stream) => {
+                return Ok(Connection {
+                    stream,
+                    address,
+                    requests: 0,
+                    idle_since_ms: 0,
+                });
             }
             Err(kind @ (Kind::ConnectTimeout | Kind::DrainTimeout)) => return Err(kind),
             Err(kind) => last = kind,
@@ -54,26 +163,41 @@ pub(crate) async fn connect(
     Err(last)
 }
 
+/// The TLS handshake with a server.
+async fn secure(
+    walk: &mut Walk<'_>,
+    tls: &Connector,
+    host: &str,
+    stream: TcpStream,
+    due_ms: u64,
+) -> Result<Stream, Kind> {
+    let mut shaking = pin!(tls.connect(host, stream));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(done) = shaking.as_mut().poll(cx) {
+            return Poll::Ready(done.map_err(|fault| {
+                tracing::debug!(server = ?walk.ex.record.server_address, "TLS refused: {fault}");
+                Kind::HandshakeFailed
+            }));
+        }
+        walk.poll_overdue(cx, due_ms, Kind::ConnectTimeout).map(Err)
+    })
+    .await
+}
+
 async fn connect_to(
     walk: &mut Walk<'_>,
     address: SocketAddr,
     due_ms: u64,
-) -> Result<Connection, Kind> {
+) -> Result<TcpStream, Kind> {
     let connecting = start_connect(address).map_err(|error| connect_kind(&error))?;
     let mut connecting = pin!(connecting);
-    let stream = std::future::poll_fn(|cx| {
+    std::future::poll_fn(|cx| {
         if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
             return Poll::Ready(done.map_err(|error| connect_kind(&error)));
         }
         walk.poll_overdue(cx, due_ms, Kind::ConnectTimeout).map(Err)
     })
-    .await?;
-    Ok(Connection {
-        stream,
-        address,
-        requests: 0,
-        idle_since_ms: 0,
-    })
+    .await
 }
 
 /// Whose fault a failed connect is: the server's, unless we ran out of something.

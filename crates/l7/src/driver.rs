@@ -8,8 +8,10 @@
 //! Whatever happens on the way is a [`Kind`]; [`exchange`] turns it into an answer, closes what has
 //! to be closed, and calls `finish` exactly once.
 
+use std::rc::Rc;
+
 use keel_http::forwarded::client_address;
-use keel_http::{BodyLength, frame_request};
+use keel_http::{BodyLength, Version, frame_request};
 use keel_route::{HeaderSource, RequestView};
 use keel_types::RouteId;
 
@@ -35,19 +37,33 @@ pub enum Next {
     Close,
     /// It is reset, so that nobody takes what was sent for the whole.
     Reset,
+    /// The stream is reset as malformed (RFC 9113, 8.1.1); the connection goes on.
+    Malformed,
 }
 
 /// Runs one exchange whose head is complete at the front of the client's input.
 pub async fn exchange(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     view: &View,
     listener: &ListenerPlan,
     client: &mut Client,
     ex: &mut Exchange,
 ) -> Next {
     ex.take_head(&worker.bufs, &mut client.input);
-    begin_record(worker, view, client, ex);
+    ex.framing = NO_FRAMING;
     client.requests += 1;
+    exchange_stream(worker, view, listener, client, ex).await
+}
+
+/// Runs one exchange whose head, and with HTTP/2 its framing, is in `ex` already.
+pub async fn exchange_stream(
+    worker: &Rc<Worker>,
+    view: &View,
+    listener: &ListenerPlan,
+    client: &mut Client,
+    ex: &mut Exchange,
+) -> Next {
+    begin_record(worker, view, client, ex);
     let mut walk = Walk::new(worker, view, listener, client, ex);
     let next = match walk_phases(&mut walk).await {
         Ok(next) => next,
@@ -65,13 +81,14 @@ pub async fn exchange(
 
 /// Refuses a head that could not be read; there is no request then, only an answer and a log line.
 pub async fn refuse(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     view: &View,
     listener: &ListenerPlan,
     client: &mut Client,
     ex: &mut Exchange,
     kind: Kind,
 ) -> Next {
+    ex.framing = NO_FRAMING;
     begin_record(worker, view, client, ex);
     ex.record.bad_head = true;
     ex.head.clear();
@@ -85,9 +102,8 @@ pub async fn refuse(
     next
 }
 
-/// Begins with nothing of the request before: neither its framing nor how far its body came.
+/// Begins with nothing of the request before: not how far its body came either.
 fn begin_record(worker: &Worker, view: &View, client: &Client, ex: &mut Exchange) {
-    ex.framing = NO_FRAMING;
     ex.up.release(&worker.bufs);
     ex.down.release(&worker.bufs);
     ex.record = Record {
@@ -143,7 +159,9 @@ fn read_request(walk: &mut Walk<'_>) -> Result<(), Kind> {
         ..
     } = &mut **ex;
     let buf = head_buf.filled();
-    *framing = frame_request(head, buf).map_err(Kind::BadHead)?;
+    if head.version != Version::Http2 {
+        *framing = frame_request(head, buf).map_err(Kind::BadHead)?;
+    }
     normal.read(head, buf).map_err(Kind::BadHead)?;
     view.metrics.listener(client.listener).request();
     let snapshot = &view.snapshot;

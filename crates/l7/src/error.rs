@@ -49,6 +49,8 @@ pub enum Kind {
     ConnectFailed,
     /// The connect took too long.
     ConnectTimeout,
+    /// The TLS handshake with the server failed, or its certificate is not the one expected.
+    HandshakeFailed,
     /// We have no descriptor or port left to connect with.
     Exhausted,
     /// Sending the request failed with nothing of the request sent.
@@ -120,7 +122,7 @@ const TIMEOUT: (u16, &str, &str) = (504, "Backend-Timeout", "Backend timeout");
 
 impl Kind {
     /// Every kind once, for the reference and for tests.
-    pub const ALL: [Kind; 27] = [
+    pub const ALL: [Kind; 28] = [
         Kind::BadHead(HeadFault::RequestLine),
         Kind::HeadTimeout,
         Kind::BadBody,
@@ -135,6 +137,7 @@ impl Kind {
         Kind::Unresolved,
         Kind::ConnectFailed,
         Kind::ConnectTimeout,
+        Kind::HandshakeFailed,
         Kind::Exhausted,
         Kind::SendRefused,
         Kind::SendFailed,
@@ -189,6 +192,7 @@ impl Kind {
             Kind::Unresolved => (UNAVAILABLE, Server, Unavailable, Connect, Always),
             Kind::ConnectFailed => (BACKEND, Server, Unavailable, Connect, Always),
             Kind::ConnectTimeout => (TIMEOUT, Server, Timeout, Connect, Always),
+            Kind::HandshakeFailed => (BACKEND, Server, Protocol, Connect, Always),
             Kind::Exhausted => (
                 (503, "Overloaded", "Service overloaded"),
                 Proxy,
@@ -232,6 +236,12 @@ impl Kind {
             retry,
             keeps_connection: side != Client && reason != Drain,
         }
+    }
+
+    /// Whether the head of a request is malformed, as opposed to too large or asking for too much: a
+    /// stream of HTTP/2 is reset for it (RFC 9113, 8.1.1).
+    pub fn is_malformed(self) -> bool {
+        matches!(self, Kind::BadHead(fault) if fault.status() == 400)
     }
 
     /// Whether the fault counts against the server (`max_fails`).

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::link::Link;
+use crate::relay::Relay;
 use keel_balance::Permit;
 use keel_http::{
     BodyLength, HeadScan, NormalRequest, RequestFraming, RequestHead, ResponseFraming, ResponseHead,
@@ -9,9 +11,6 @@ use keel_http::{
 use keel_net::{Buf, BufPool};
 use keel_observe::InFlight;
 use keel_types::{PoolId, RouteId, Termination};
-use keel_upstream::Connection;
-
-use crate::relay::Relay;
 
 /// The framing before a head was judged: nothing may follow on the connection.
 pub const NO_FRAMING: RequestFraming = RequestFraming {
@@ -117,8 +116,8 @@ impl Record {
 /// The server that an exchange runs with, and what it holds there.
 #[derive(Debug)]
 pub struct Attempt {
-    /// The connection.
-    pub connection: Connection,
+    /// The way to it.
+    pub link: Link,
     /// Position of the server in its pool.
     pub server: usize,
     /// Counts the request as active on the server.

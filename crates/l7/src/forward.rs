@@ -5,22 +5,24 @@
 //! connection that proves stale is not held against its server and is replaced once.
 
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use keel_balance::{Ask, Outcome, SelectFault, Selected};
-use keel_http::{HeadStatus, frame_response};
+use keel_http::{BodyLength, HeadFault, HeadStatus, frame_response};
 use keel_net::MEDIUM;
 use keel_observe::{ErrorKind, ServerMetrics};
 use keel_types::PoolId;
-use keel_upstream::Connection;
 
-use crate::connect::connect;
+use crate::connect::open;
 use crate::error::{Kind, Retry};
 use crate::exchange::{Attempt, TRIES_CEILING};
+use crate::h2::{H2Body, H2Call, answer_head, read_answer, request_head};
 use crate::hash::hash_of;
 use crate::heads::{RequestHeadPlan, write_interim, write_request};
+use crate::io::Io;
+use crate::link::Link;
 use crate::relay::{Encode, RelayFault};
-use crate::snapshot::{HostPlan, PoolPlan, RoutePlan};
+use crate::snapshot::{HostPlan, PoolPlan, RoutePlan, ServerProtocol};
 use crate::times::Times;
 use crate::walk::Walk;
 
@@ -125,9 +127,9 @@ async fn try_server(
     loop {
         let in_flight = metrics.begin();
         match attempt(walk, route, plan, server, *fresh_only, metrics).await {
-            Ok(connection) => {
+            Ok(link) => {
                 return Ok(Attempt {
-                    connection,
+                    link,
                     server,
                     permit: selected.permit,
                     in_flight,
@@ -192,7 +194,7 @@ fn settle_failure(
 /// The metric's label for a fault of a server.
 pub fn error_kind(kind: Kind) -> ErrorKind {
     match kind {
-        Kind::Unresolved | Kind::ConnectFailed => ErrorKind::Connect,
+        Kind::Unresolved | Kind::ConnectFailed | Kind::HandshakeFailed => ErrorKind::Connect,
         Kind::ConnectTimeout | Kind::SendTimeout | Kind::AnswerTimeout | Kind::AnswerStalled => {
             ErrorKind::Timeout
         }
@@ -209,27 +211,26 @@ async fn attempt(
     server: usize,
     fresh_only: bool,
     metrics: &Rc<ServerMetrics>,
-) -> Result<Connection, (Kind, bool)> {
-    let mut connection = match kept(walk, plan, server, fresh_only) {
-        Some(connection) => {
+) -> Result<Link, (Kind, bool)> {
+    let mut link = match kept(walk, plan, server, fresh_only) {
+        Some(link) => {
             metrics.reused();
             walk.ex.record.connect_us = None;
-            connection
+            link
         }
         // Boxed, so that a request over a kept connection does not carry the room for it.
-        None => Box::pin(connect(walk, route, &plan.pool, server, metrics))
+        None => Box::pin(open(walk, route, plan, server, metrics))
             .await
             .map_err(|kind| (kind, false))?,
     };
-    let reused = connection.requests > 0;
-    connection.requests += 1;
-    walk.ex.record.server_address = Some(connection.address);
-    begin_request(walk, route, plan, server).map_err(|kind| (kind, false))?;
-    let outcome = send(walk, route, plan, &mut connection).await;
+    let reused = link.requests > 0;
+    walk.ex.record.server_address = Some(link.address);
+    begin_request(walk, route, plan, server, &mut link).map_err(|kind| (kind, reused))?;
+    let outcome = send(walk, route, plan, &mut link).await;
     let ex = &mut *walk.ex;
     ex.record.server_bytes_sent += ex.up.written_bytes;
     match outcome {
-        Ok(()) => Ok(connection),
+        Ok(()) => Ok(link),
         Err(kind) => {
             metrics.bytes(ex.up.written_bytes, 0);
             walk.worker.bufs.give(&mut ex.answer_buf);
@@ -240,13 +241,21 @@ async fn attempt(
 }
 
 /// A kept connection to the server.
-fn kept(walk: &Walk<'_>, plan: &PoolPlan, server: usize, fresh_only: bool) -> Option<Connection> {
-    if fresh_only {
+fn kept(walk: &Walk<'_>, plan: &PoolPlan, server: usize, fresh_only: bool) -> Option<Link> {
+    let number = plan.pool.first_server + server;
+    let keep = &plan.pool.keep_alive;
+    if plan.protocol != ServerProtocol::Http1 && !walk.ex.framing.upgrade {
+        let shared = walk.worker.h2.take(number, &plan.http2, keep.requests_max);
+        if let Some(call) = shared {
+            return Some(Link::on(call));
+        }
+    }
+    if fresh_only || plan.protocol == ServerProtocol::Http2 {
         return None;
     }
     let now_ms = walk.worker.clock.now_ms();
-    let number = plan.pool.first_server + server;
-    walk.worker.idle.take(number, &plan.pool.keep_alive, now_ms)
+    let connection = walk.worker.idle.take(number, keep, now_ms)?;
+    Some(Link::of(connection))
 }
 
 /// Writes the request's head into the upward relay, with what has come of the body.
@@ -255,18 +264,24 @@ fn begin_request(
     route: &RoutePlan,
     plan: &PoolPlan,
     server: usize,
+    link: &mut Link,
 ) -> Result<(), Kind> {
     let bufs = &walk.worker.bufs;
     let body = walk.ex.framing.body;
     let encode = match body {
-        keel_http::BodyLength::Chunked => Encode::Chunked,
+        _ if link.call.is_some() => Encode::Stream,
+        BodyLength::Chunked => Encode::Chunked,
         _ => Encode::Raw,
     };
     let now_ms = walk.worker.clock.now_ms();
     let body_bytes_max = route.body_bytes_max.unwrap_or(walk.listener.body_bytes_max);
+    let framed = walk.client.io.is_h2();
     match walk.ex.up.is_untouched() {
-        true => walk.ex.up.begin(bufs, body, encode, body_bytes_max, now_ms),
-        false => walk.ex.up.begin_again(now_ms),
+        true => walk
+            .ex
+            .up
+            .begin(bufs, (body, framed), encode, body_bytes_max, now_ms),
+        false => walk.ex.up.begin_again(encode, now_ms),
     }
     let mut out = std::mem::take(walk.ex.up.head_mut());
     let head = RequestHeadPlan {
@@ -287,11 +302,59 @@ fn begin_request(
         peer_text: &walk.client.peer_text,
         trusted: walk.trusted,
         request_id: &walk.view.snapshot.request_id,
+        websocket_key: (walk.ex.head.extended_connect && link.call.is_none())
+            .then(|| websocket_key([walk.worker.random(), walk.worker.random()])),
     };
     write_request(&mut out, walk.ex, &head, &walk.vars());
-    *walk.ex.up.head_mut() = out;
     walk.ex.record.sent_us = walk.worker.clock.now_us();
+    if let Some(call) = &link.call {
+        let ended = body == BodyLength::Empty;
+        walk.ex.record.server_bytes_sent += out.len() as u64;
+        let upgrade = walk.ex.framing.upgrade;
+        let opened = open_stream(call, &out, plan, upgrade, ended && !upgrade);
+        out.clear();
+        link.io = Io::H2(Box::new(opened?));
+    }
+    *walk.ex.up.head_mut() = out;
     walk.ex.up.preload(&mut walk.client.input).map_err(up_fault)
+}
+
+/// A `Sec-WebSocket-Key` (RFC 6455, 4.1): 16 random bytes in base64. It protects nobody; it only has
+/// to differ from connection to connection.
+fn websocket_key(random: [u64; 2]) -> [u8; 24] {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    let number = (u128::from(random[0]) << 64) | u128::from(random[1]);
+    let mut key = *b"AAAAAAAAAAAAAAAAAAAAAA==";
+    for (position, digit) in key.iter_mut().take(22).enumerate() {
+        // 128 bits are 21 digits of six bits and one of two, which stand at its top.
+        let bits = match position {
+            21 => (number & 3) << 4,
+            _ => (number >> (122 - 6 * position)) & 63,
+        };
+        *digit = DIGITS.get(bits as usize).copied().unwrap_or(b'A');
+    }
+    key
+}
+
+/// Sends a request's head as a stream of its own over a shared connection.
+fn open_stream(
+    call: &H2Call,
+    head: &[u8],
+    plan: &PoolPlan,
+    upgrade: bool,
+    ended: bool,
+) -> Result<H2Body, Kind> {
+    let scheme = match plan.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    if upgrade && !call.takes_upgrades() {
+        return Err(Kind::BadAnswer(HeadFault::SwitchUnasked));
+    }
+    let head = request_head(head, scheme, upgrade).ok_or(Kind::BadHead(HeadFault::TargetByte))?;
+    // A connection that is just being closed by the server takes no stream: nothing was sent.
+    call.send(head, ended).map_err(|_| Kind::SendRefused)
 }
 
 /// What a failure of the upward relay means while nothing has been answered.
@@ -310,7 +373,7 @@ async fn send(
     walk: &mut Walk<'_>,
     route: &RoutePlan,
     plan: &PoolPlan,
-    connection: &mut Connection,
+    link: &mut Link,
 ) -> Result<(), Kind> {
     walk.worker.bufs.give(&mut walk.ex.answer_buf);
     walk.ex.answer_scan.reset();
@@ -321,9 +384,9 @@ async fn send(
         std::future::poll_fn(|cx| {
             let now_ms = walk.worker.clock.now_ms();
             if !up_failed && !walk.ex.up.is_done() {
-                up_failed = poll_up(walk, cx, connection, now_ms)?;
+                up_failed = poll_up(walk, cx, link, now_ms)?;
             }
-            match poll_answer_head(walk, cx, connection) {
+            match poll_answer(walk, cx, link) {
                 Poll::Pending => {}
                 // The server closed or reset; a failed write is the earlier sign of the same.
                 Poll::Ready(Err(Kind::NoAnswer)) if up_failed => {
@@ -335,6 +398,7 @@ async fn send(
             if !waiting_for_answer {
                 // The body is slow: hold no more than a second attempt and the log will need.
                 walk.worker.bufs.shrink(&mut walk.ex.head_buf);
+                walk.ex.up.spare(&walk.worker.bufs);
             } else {
                 sent_ms.get_or_insert(now_ms);
                 walk.client
@@ -357,7 +421,7 @@ async fn send(
 fn poll_up(
     walk: &mut Walk<'_>,
     cx: &mut std::task::Context<'_>,
-    connection: &mut Connection,
+    link: &mut Link,
     now_ms: u64,
 ) -> Result<bool, Kind> {
     let Walk {
@@ -366,9 +430,9 @@ fn poll_up(
     let polled = ex.up.poll(
         cx,
         &worker.bufs,
-        &mut client.stream,
+        &mut client.io,
         &mut client.input,
-        &mut connection.stream,
+        &mut link.io,
         now_ms,
     );
     match polled {
@@ -379,11 +443,22 @@ fn poll_up(
 }
 
 /// Reads from the server until a head is complete.
-fn poll_answer_head(
+fn poll_answer(
     walk: &mut Walk<'_>,
     cx: &mut std::task::Context<'_>,
-    connection: &mut Connection,
+    link: &mut Link,
 ) -> Poll<Result<(), Kind>> {
+    let stream = match &mut link.io {
+        Io::Bytes(stream) => stream,
+        Io::H2(stream) => {
+            let (head, ended) = match ready!(stream.poll_answer(cx)) {
+                Ok(answer) => answer,
+                Err(error) => return Poll::Ready(Err(stream_fault(&error))),
+            };
+            let read = read_answer(walk.ex, &walk.worker.bufs, &head, ended);
+            return Poll::Ready(read.map_err(Kind::BadAnswer));
+        }
+    };
     let ex = &mut *walk.ex;
     let bufs = &walk.worker.bufs;
     loop {
@@ -417,7 +492,7 @@ fn poll_answer_head(
                 bufs.resize(&mut ex.answer_buf, size);
             }
         }
-        match keel_net::poll_read(&mut connection.stream, cx, &mut ex.answer_buf) {
+        match keel_net::poll_read(stream, cx, &mut ex.answer_buf) {
             Poll::Pending => {
                 bufs.shrink(&mut ex.answer_buf);
                 return Poll::Pending;
@@ -433,12 +508,31 @@ fn poll_answer_head(
     }
 }
 
+/// What it means that a stream failed before its answer. What the server says it has not looked at
+/// may be sent again in any case (RFC 9113, 8.7).
+fn stream_fault(error: &h2::Error) -> Kind {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    if error.is_remote() && (refused || error.is_go_away()) {
+        Kind::SendRefused
+    } else if error.is_io() || error.is_remote() {
+        Kind::NoAnswer
+    } else {
+        Kind::BadAnswer(HeadFault::StatusLine)
+    }
+}
+
 /// Passes an interim answer on to a client that knows them (RFC 9110, 15.2).
 async fn pass_interim(walk: &mut Walk<'_>, client_send_ms: u64) -> Result<(), Kind> {
-    if walk.ex.head.version == keel_http::Version::Http11 {
+    if walk.ex.head.version != keel_http::Version::Http10 {
         let mut out = walk.worker.bufs.take_string();
         write_interim(&mut out, walk.ex);
-        let sent = walk.write_all(&out, client_send_ms).await;
+        let status = walk.ex.answer.status;
+        let sent = match walk.client.io.h2() {
+            Some(stream) => stream
+                .send_interim(answer_head(status, &out))
+                .map_err(|_| Kind::ClientGone),
+            None => walk.write_all(&out, false, client_send_ms).await,
+        };
         walk.ex.record.bytes_sent += out.len() as u64;
         walk.worker.bufs.give_string(out);
         sent.map_err(|_| Kind::ClientGone)?;

@@ -41,6 +41,8 @@ pub struct RequestHeadPlan<'a> {
     pub trusted: bool,
     /// How the request's id is written.
     pub request_id: &'a RequestIdPlan,
+    /// `Sec-WebSocket-Key` for a WebSocket that came over HTTP/2, which has none (RFC 8441, 5).
+    pub websocket_key: Option<[u8; 24]>,
 }
 
 /// Writes the head of the request for the server.
@@ -91,6 +93,9 @@ pub fn write_request(
         out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: ");
         out.extend_from_slice(protocol);
         out.extend_from_slice(b"\r\n");
+        if let Some(key) = plan.websocket_key {
+            write_field(out, b"Sec-WebSocket-Key", &key);
+        }
     } else if ex.framing.te_trailers {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }

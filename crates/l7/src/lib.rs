@@ -14,8 +14,12 @@ pub mod exchange;
 mod finish;
 mod forward;
 mod forwarded;
+mod h2;
+mod handshake;
 mod hash;
 mod heads;
+pub mod io;
+mod link;
 mod own;
 mod pass;
 pub mod relay;
@@ -31,8 +35,8 @@ mod worker;
 
 pub use run::run_worker;
 pub use snapshot::{
-    Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, HostPlan, KeepRequestId, ListenerPlan,
-    MIN_RATE_GRACE_MS, PoolPlan, Produce, RequestIdPlan, RoutePlan, RouteTimeouts, Snapshot,
-    Target, XForwarded,
+    Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, HostPlan, Http2Plan, KeepRequestId,
+    ListenerPlan, MIN_RATE_GRACE_MS, PoolPlan, Produce, RequestIdPlan, RoutePlan, RouteTimeouts,
+    ServerHttp2Plan, ServerProtocol, Snapshot, Target, TlsPlan, XForwarded,
 };
 pub use worker::{Gate, View, Worker};

@@ -5,6 +5,7 @@ use keel_types::{Reason, Side, Termination};
 
 use crate::driver::Next;
 use crate::error::Kind;
+use crate::h2::answer_head;
 use crate::reply::{Reply, ReplyFacts, error_body, fixed, render_location, write_reply};
 use crate::snapshot::{RoutePlan, Target};
 use crate::vars::with_date;
@@ -50,6 +51,9 @@ pub(crate) async fn answer_ourselves(
 /// front. A small one that is all here is thrown away for that.
 fn body_is_out_of_the_way(walk: &mut Walk<'_>) -> bool {
     let Walk { ex, client, .. } = walk;
+    if client.io.is_h2() {
+        return true;
+    }
     match ex.framing.body {
         BodyLength::Empty | BodyLength::Fixed(0) => true,
         BodyLength::Fixed(bytes) if ex.up.is_untouched() => {
@@ -92,8 +96,16 @@ async fn send_reply(
     });
     walk.ex.record.status = reply.status;
     walk.answer_begun = true;
-    walk.copy_sent(&out);
-    let sent = walk.write_all(&out, walk.listener.send_timeout_ms).await;
+    let (head, content) = out.split_at(out.len() - body);
+    walk.copy_sent(head);
+    let timeout_ms = walk.listener.send_timeout_ms;
+    let sent = match walk.client.io.h2() {
+        Some(stream) => match stream.send_answer(answer_head(reply.status, head), body == 0) {
+            Ok(()) => walk.write_all(content, true, timeout_ms).await,
+            Err(_) => Err(Kind::ClientAborted),
+        },
+        None => walk.write_all(&out, true, timeout_ms).await,
+    };
     if sent.is_ok() {
         walk.ex.record.bytes_sent += out.len() as u64;
         walk.ex.record.body_bytes_sent += body as u64;
@@ -113,7 +125,14 @@ pub(crate) async fn fail(walk: &mut Walk<'_>, kind: Kind) -> Next {
     let row = kind.row();
     tell(walk, kind);
     walk.ex.record.termination = row.termination();
+    if walk.client.io.is_h2() && kind.is_malformed() {
+        walk.ex.record.status = row.status;
+        return Next::Malformed;
+    }
     if walk.answer_begun {
+        if walk.client.io.is_h2() {
+            return Next::Reset;
+        }
         let until_close = walk.ex.head.version == Version::Http10;
         return if until_close {
             Next::Reset

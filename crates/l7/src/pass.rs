@@ -10,9 +10,10 @@ use crate::driver::Next;
 use crate::error::Kind;
 use crate::exchange::{Attempt, Exchange};
 use crate::forward::{error_kind, forward};
+use crate::h2::answer_head;
 use crate::heads::{AnswerBody, AnswerHeadPlan, ShownBackend, write_answer};
 use crate::own::keeps_alive;
-use crate::relay::{RelayFault, Waiting};
+use crate::relay::{Encode, RelayFault, Waiting};
 use crate::snapshot::RoutePlan;
 use crate::times::Times;
 use crate::tunnel::tunnel;
@@ -33,7 +34,8 @@ pub(crate) async fn pass_to(
     if walk.ex.answer_framing.switching {
         return tunnel(walk, route, pool, attempt).await;
     }
-    let keep_alive = begin_answer(walk, route, pool, attempt.server)?;
+    let from = (attempt.server, attempt.link.io.is_h2());
+    let keep_alive = begin_answer(walk, route, pool, from)?;
     walk.answer_begun = true;
     let outcome = pass_answer(walk, route, pool, &mut attempt).await;
     settle(walk, pool, &attempt);
@@ -92,7 +94,7 @@ fn begin_answer(
     walk: &mut Walk<'_>,
     route: &RoutePlan,
     pool: PoolId,
-    server: usize,
+    (server, from_stream): (usize, bool),
 ) -> Result<bool, Kind> {
     let body = answer_body(walk.ex);
     // A request whose body is still coming may never end; its connection is not promised to anybody.
@@ -100,10 +102,15 @@ fn begin_answer(
     let now_us = walk.worker.clock.now_us();
     let view = walk.view;
     let length = walk.ex.answer_framing.body;
+    let to_stream = walk.client.io.is_h2();
+    let encode = match to_stream {
+        true => Encode::Stream,
+        false => body.encode(),
+    };
     walk.ex.down.begin(
         &walk.worker.bufs,
-        length,
-        body.encode(),
+        (length, from_stream),
+        encode,
         u64::MAX,
         now_us / 1000,
     );
@@ -129,8 +136,16 @@ fn begin_answer(
         write_answer(&mut out, walk.ex, &plan, &walk.vars());
     });
     walk.copy_sent(&out);
-    *walk.ex.down.head_mut() = out;
     walk.ex.record.status = walk.ex.answer.status;
+    if let Some(stream) = walk.client.io.h2() {
+        let ended = matches!(length, BodyLength::Empty | BodyLength::Fixed(0)) && !from_stream
+            || length == BodyLength::Empty;
+        walk.ex.record.bytes_sent += out.len() as u64;
+        let sent = stream.send_answer(answer_head(walk.ex.answer.status, &out), ended);
+        out.clear();
+        sent.map_err(|_| Kind::ClientAborted)?;
+    }
+    *walk.ex.down.head_mut() = out;
     let ex = &mut *walk.ex;
     ex.record.server_bytes_received += ex.answer.len as u64;
     ex.answer_buf.consume(ex.answer.len);
@@ -208,7 +223,7 @@ fn poll_both(
     let Walk {
         ex, client, worker, ..
     } = walk;
-    let server = &mut attempt.connection.stream;
+    let server = &mut attempt.link.io;
     let Exchange {
         up,
         down,
@@ -216,13 +231,13 @@ fn poll_both(
         ..
     } = &mut **ex;
     if !*up_over {
-        let (stream, input) = (&mut client.stream, &mut client.input);
+        let (stream, input) = (&mut client.io, &mut client.input);
         // A request that cannot be sent to its end does not spoil the answer.
         *up_over = up
             .poll(cx, &worker.bufs, stream, input, server, now_ms)
             .is_ready();
     }
-    let stream = &mut client.stream;
+    let stream = &mut client.io;
     down.poll(cx, &worker.bufs, server, answer_buf, stream, now_ms)
         .map_err(down_fault)
 }
@@ -260,6 +275,7 @@ fn spare_memory(walk: &mut Walk<'_>, now_ms: u64) -> u64 {
     let bufs = &walk.worker.bufs;
     let ex = &mut *walk.ex;
     bufs.shrink(&mut ex.head_buf);
+    ex.up.spare(bufs);
     if ex.down.waiting() != Waiting::Sink {
         return u64::MAX;
     }
@@ -268,6 +284,7 @@ fn spare_memory(walk: &mut Walk<'_>, now_ms: u64) -> u64 {
         return stalled_ms;
     }
     ex.down.shrink_stalled(bufs, &mut ex.answer_buf);
+    ex.down.spare(bufs);
     u64::MAX
 }
 
@@ -297,11 +314,11 @@ fn keep_server(walk: &mut Walk<'_>, pool: PoolId, attempt: Attempt) {
     let Some(plan) = walk.view.pool(pool) else {
         return;
     };
-    if clean {
+    if clean && let Some(connection) = attempt.link.into_connection() {
         let number = plan.pool.first_server + attempt.server;
         let now_ms = walk.worker.clock.now_ms();
         walk.worker
             .idle
-            .keep(number, &plan.pool.keep_alive, attempt.connection, now_ms);
+            .keep(number, &plan.pool.keep_alive, connection, now_ms);
     }
 }

@@ -4,17 +4,17 @@
 //! slow sink stops the source (back-pressure). Buffers grow while a transfer proves to be bulk, fall
 //! back when the sink stalls, and are given back whenever nothing is held.
 
+mod framing;
 mod parts;
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use keel_http::{BodyLength, ChunkedDecoder, write_chunk_size};
-use keel_net::{Buf, BufPool, LARGE, MEDIUM, TINY, poll_read, poll_write_parts};
-use tokio::io::AsyncRead;
+use keel_http::{BodyLength, ChunkedDecoder};
+use keel_net::{Buf, BufPool, LARGE, MEDIUM, TINY};
 
-use parts::{Decode, decode_chunks};
-pub use parts::{Encode, RelayFault, Sink, Waiting};
+use parts::Decode;
+pub use parts::{Encode, RelayFault, Sink, Source, Waiting};
 
 /// Data up to this size is copied behind a head rather than written as a part of its own.
 const COPY_MAX: usize = 2048;
@@ -37,6 +37,10 @@ pub struct Relay {
     /// Bytes to write after the data: a chunk's end, the last chunk with trailers.
     suffix: Vec<u8>,
     suffix_at: usize,
+    /// Field lines for after the body, where the sink frames the message.
+    trailers: Vec<u8>,
+    /// The sink has been told where the message ends.
+    ended: bool,
     /// A message was begun and not released yet.
     begun: bool,
     /// The source has given all of the body.
@@ -76,6 +80,8 @@ impl Default for Relay {
             raw_len: 0,
             suffix: Vec::new(),
             suffix_at: 0,
+            trailers: Vec::new(),
+            ended: true,
             begun: false,
             source_ended: true,
             taken: false,
@@ -95,11 +101,12 @@ impl Default for Relay {
 
 impl Relay {
     /// Begins a message: `prefix` (a head) is written first, then the body of `length` coming in.
-    /// The byte strings come from `bufs` and go back there in [`Relay::release`].
+    /// `framed` sources say themselves where the message ends (HTTP/2). The byte strings come from
+    /// `bufs` and go back there in [`Relay::release`].
     pub fn begin(
         &mut self,
         bufs: &BufPool,
-        length: BodyLength,
+        (length, framed): (BodyLength, bool),
         encode: Encode,
         body_bytes_max: u64,
         now_ms: u64,
@@ -108,6 +115,8 @@ impl Relay {
         self.begun = true;
         self.decode = match length {
             BodyLength::Empty => Decode::Fixed(0),
+            BodyLength::Fixed(bytes) if framed => Decode::Stream(Some(bytes)),
+            BodyLength::Chunked | BodyLength::UntilClose if framed => Decode::Stream(None),
             BodyLength::Fixed(bytes) => Decode::Fixed(bytes),
             BodyLength::Chunked => Decode::Chunked(self.spare.take().unwrap_or_default()),
             BodyLength::UntilClose => Decode::UntilClose,
@@ -118,13 +127,15 @@ impl Relay {
             self.suffix = bufs.take_string();
         }
         self.source_ended = matches!(self.decode, Decode::Fixed(0));
+        self.ended = false;
         self.waiting = Waiting::Sink;
         self.body_bytes_max = body_bytes_max;
         self.progress_ms = now_ms;
     }
 
     /// Begins the same message again, for another sink. Only after [`Relay::is_replayable`].
-    pub fn begin_again(&mut self, now_ms: u64) {
+    pub fn begin_again(&mut self, encode: Encode, now_ms: u64) {
+        self.encode = encode;
         debug_assert!(self.is_replayable(), "the body is gone");
         if let Some(at) = self.whole_at.take() {
             self.replay.clear();
@@ -134,6 +145,7 @@ impl Relay {
         self.prefix.clear();
         self.prefix_at = 0;
         self.written_bytes = 0;
+        self.ended = false;
         self.waiting = Waiting::Sink;
         self.progress_ms = now_ms;
     }
@@ -162,6 +174,8 @@ impl Relay {
         self.suffix_at = 0;
         (self.data_len, self.data_at, self.raw_len) = (0, 0, 0);
         self.source_ended = true;
+        self.ended = true;
+        self.trailers.clear();
         self.taken = false;
         self.whole_at = None;
         self.waiting = Waiting::Nothing;
@@ -187,7 +201,7 @@ impl Relay {
 
     /// Whether the whole message has been read and written.
     pub fn is_done(&self) -> bool {
-        self.source_ended && self.is_flushed()
+        self.source_ended && self.ended && self.is_flushed()
     }
 
     /// Whether the source has given the whole body.
@@ -230,7 +244,7 @@ impl Relay {
             self.prefix.append(&mut self.replay);
         } else if !self.source_ended && !input.is_empty() {
             let head = self.prefix.len();
-            self.decode_into_parts(input)?;
+            self.decode_into_parts(input, true)?;
             if self.source_ended && self.data_len == 0 && self.raw_len == 0 {
                 self.whole_at = Some(head);
                 self.prefix.append(&mut self.suffix);
@@ -242,7 +256,7 @@ impl Relay {
     /// Moves bytes until the message is done, the source has none, or the sink takes none.
     ///
     /// Cancel-safe: everything that was read and not written is in `input` and in `self`.
-    pub fn poll<R: AsyncRead + Unpin, W: Sink>(
+    pub fn poll<R: Source, W: Sink>(
         &mut self,
         cx: &mut Context<'_>,
         bufs: &BufPool,
@@ -263,11 +277,11 @@ impl Relay {
                 }
             }
             if self.source_ended {
-                self.waiting = Waiting::Nothing;
-                return Poll::Ready(Ok(()));
+                return self.poll_end(cx, sink);
             }
             if !input.is_empty() {
-                self.decode_into_parts(input)?;
+                self.decode_into_parts(input, false)?;
+                self.end_with(source);
                 if !self.is_flushed() || self.source_ended {
                     continue;
                 }
@@ -283,6 +297,30 @@ impl Relay {
                     return Poll::Pending;
                 }
             }
+        }
+    }
+
+    /// Tells the sink where the message ends, and waits until it holds nothing back.
+    fn poll_end<W: Sink>(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut W,
+    ) -> Poll<Result<(), RelayFault>> {
+        if !self.ended {
+            self.waiting = Waiting::Sink;
+            ready!(sink.poll_end(cx, &self.trailers)).map_err(RelayFault::Sink)?;
+            self.ended = true;
+        }
+        self.waiting = Waiting::Nothing;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the message with its last data when the source says that nothing follows, so that both
+    /// go out together.
+    fn end_with<R: Source>(&mut self, source: &R) {
+        let complete = matches!(self.decode, Decode::Stream(None | Some(0)));
+        if complete && !self.source_ended && source.is_at_end() {
+            self.end_of_body(&[]);
         }
     }
 
@@ -305,7 +343,8 @@ impl Relay {
                 self.suffix.get(self.suffix_at..).unwrap_or(&[]),
             ];
             self.waiting = Waiting::Sink;
-            let written = match poll_write_parts(sink, cx, parts) {
+            let last = self.source_ended && self.trailers.is_empty();
+            let written = match sink.poll_write_parts(cx, parts, last) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -357,8 +396,18 @@ impl Relay {
         bufs.shrink(input);
     }
 
+    /// Gives back the byte strings that hold nothing: whoever is slow has no use for them.
+    pub fn spare(&mut self, bufs: &BufPool) {
+        if self.begun && self.prefix.is_empty() && self.prefix.capacity() > 0 {
+            bufs.give_string(std::mem::take(&mut self.prefix));
+        }
+        if self.begun && self.suffix.is_empty() && self.suffix.capacity() > 0 {
+            bufs.give_string(std::mem::take(&mut self.suffix));
+        }
+    }
+
     /// Reads once. Without bytes to hold the buffer goes back to the pool.
-    fn poll_fill<R: AsyncRead + Unpin>(
+    fn poll_fill<R: Source>(
         &mut self,
         cx: &mut Context<'_>,
         bufs: &BufPool,
@@ -378,7 +427,7 @@ impl Relay {
                 bufs.resize(input, input.capacity() * 2);
             }
         }
-        match poll_read(source, cx, input) {
+        match source.poll_read(cx, input) {
             Poll::Pending => {
                 bufs.shrink(input);
                 Poll::Pending
@@ -387,6 +436,10 @@ impl Relay {
             Poll::Ready(Ok(0)) => match self.decode {
                 Decode::UntilClose => {
                     self.end_of_body(&[]);
+                    Poll::Ready(Ok(()))
+                }
+                Decode::Stream(None | Some(0)) => {
+                    self.end_of_body(&source.take_trailers());
                     Poll::Ready(Ok(()))
                 }
                 _ => Poll::Ready(Err(RelayFault::Cut)),
@@ -402,7 +455,7 @@ impl Relay {
     /// Reads that fill their buffer are a sign of bulk.
     fn judge_read(&mut self, input: &mut Buf) {
         let more_to_come = match self.decode {
-            Decode::Fixed(left) => left > self.read_size as u64,
+            Decode::Fixed(left) | Decode::Stream(Some(left)) => left > self.read_size as u64,
             _ => true,
         };
         if input.space().is_empty() && more_to_come && self.read_size < LARGE {
@@ -418,83 +471,5 @@ impl Relay {
             self.read_size = (self.read_size * 4).min(LARGE);
         }
         self.smooth_bytes = 0;
-    }
-
-    /// Takes what is in `input` as data of the body and prepares the parts to write.
-    fn decode_into_parts(&mut self, input: &mut Buf) -> Result<(), RelayFault> {
-        debug_assert!(
-            self.data_len == 0 && self.raw_len == 0,
-            "decoding over unwritten data"
-        );
-        self.taken = true;
-        match &mut self.decode {
-            Decode::Fixed(left) => {
-                let n = usize::try_from(*left)
-                    .unwrap_or(usize::MAX)
-                    .min(input.len());
-                *left -= n as u64;
-                (self.data_len, self.raw_len) = (n, n);
-                let ended = *left == 0;
-                self.frame_data()?;
-                if ended {
-                    self.end_of_body(&[]);
-                }
-            }
-            Decode::UntilClose => {
-                (self.data_len, self.raw_len) = (input.len(), input.len());
-                self.frame_data()?;
-            }
-            Decode::Chunked(decoder) => {
-                let (data_len, raw_len, ended) = decode_chunks(decoder, input.filled_mut())?;
-                (self.data_len, self.raw_len) = (data_len, raw_len);
-                self.frame_data()?;
-                if ended {
-                    let trailers = match &self.decode {
-                        Decode::Chunked(decoder) => decoder.trailers().to_vec(),
-                        _ => Vec::new(),
-                    };
-                    self.end_of_body(&trailers);
-                }
-            }
-        }
-        self.settle(input);
-        Ok(())
-    }
-
-    /// Writes the framing around the data that was decoded.
-    fn frame_data(&mut self) -> Result<(), RelayFault> {
-        self.body_bytes += self.data_len as u64;
-        if self.body_bytes > self.body_bytes_max {
-            return Err(RelayFault::TooLarge);
-        }
-        if self.encode == Encode::Chunked && self.data_len > 0 {
-            write_chunk_size(&mut self.prefix, self.data_len);
-            self.suffix.extend_from_slice(b"\r\n");
-        }
-        Ok(())
-    }
-
-    fn end_of_body(&mut self, trailers: &[u8]) {
-        self.source_ended = true;
-        if self.encode == Encode::Chunked {
-            self.suffix.extend_from_slice(b"0\r\n");
-            self.suffix.extend_from_slice(trailers);
-            self.suffix.extend_from_slice(b"\r\n");
-        }
-    }
-
-    /// Small data joins the prefix, so that one plain write does; data that is nothing but framing
-    /// leaves the input at once.
-    fn settle(&mut self, input: &mut Buf) {
-        let joins = self.data_len <= COPY_MAX && !self.prefix.is_empty();
-        if joins && let Some(data) = input.filled().get(..self.data_len) {
-            self.prefix.extend_from_slice(data);
-            self.prefix.append(&mut self.suffix);
-            self.data_len = 0;
-        }
-        if self.data_len == 0 {
-            input.consume(self.raw_len);
-            self.raw_len = 0;
-        }
     }
 }

@@ -11,13 +11,16 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use keel_observe::InFlight;
+use keel_tls::{Alpn, Stream};
 use keel_types::ListenerId;
 use tokio::net::TcpStream;
 
 use crate::client::{Client, HeadRead};
 use crate::driver::{Next, exchange, refuse};
 use crate::error::Kind;
-use crate::exchange::Exchange;
+use crate::h2::{Shared, serve_h2};
+use crate::handshake::handshake;
+use crate::io::Io;
 use crate::worker::{OpenConnection, Pass, Worker};
 
 /// How long a connection stays hot without a request, in milliseconds.
@@ -39,6 +42,8 @@ enum Hot {
     Quiet,
     /// The connection is over.
     Over(Next),
+    /// The client speaks HTTP/2.
+    Http2,
 }
 
 /// Serves a connection until it is closed.
@@ -51,6 +56,15 @@ pub async fn serve(
     held: Held,
 ) {
     let _held = held;
+    let stream = match worker.speaks_tls(listener) {
+        // Boxed, so that what lasts does not carry the room for it.
+        true => match Box::pin(handshake(&worker, stream, peer, listener)).await {
+            Some(stream) => stream,
+            None => return,
+        },
+        false => Stream::from(stream),
+    };
+    let h2 = stream.facts().and_then(|facts| facts.alpn) == Some(Alpn::H2);
     let mut client = {
         let view = worker.view();
         let Some(plan) = view.snapshot.listeners.get(usize::from(listener.0)) else {
@@ -58,11 +72,15 @@ pub async fn serve(
         };
         Client::new(&worker, stream, peer, local, listener, plan)
     };
+    if h2 {
+        return Box::pin(go_on_as_h2(&worker, client)).await;
+    }
     let next = loop {
         let hot = Box::pin(run_hot(&worker, &mut client)).await;
         match hot {
             Hot::Over(next) => break next,
             Hot::Quiet => worker.note_cooled(),
+            Hot::Http2 => return Box::pin(go_on_as_h2(&worker, client)).await,
         }
         if !wait_cold(&worker, &mut client).await {
             break Next::Close;
@@ -72,18 +90,30 @@ pub async fn serve(
     match next {
         Next::Linger => Box::pin(client.linger(&worker)).await,
         Next::Reset => {
-            let socket = socket2::SockRef::from(&client.stream);
-            // Without it the close is an ordinary one: less exact, nothing worse.
-            let _ = socket.set_linger(Some(std::time::Duration::ZERO));
+            if let Io::Bytes(stream) = &client.io {
+                // Without it the close is an ordinary one: less exact, nothing worse.
+                let socket = socket2::SockRef::from(stream.tcp());
+                let _ = socket.set_linger(Some(std::time::Duration::ZERO));
+            }
         }
-        Next::KeepAlive | Next::Close => {}
+        Next::Close => client.say_end(),
+        Next::KeepAlive | Next::Malformed => {}
     }
     worker.bufs.give(&mut client.input);
 }
 
+/// The connection speaks HTTP/2 from here on; what was read of it goes along.
+async fn go_on_as_h2(worker: &Rc<Worker>, mut client: Client) {
+    let shared = Shared::new(worker.clone(), &client);
+    let early = std::mem::take(&mut client.input);
+    if let Io::Bytes(stream) = client.io {
+        serve_h2(worker, shared, stream, early).await;
+    }
+}
+
 /// Serves requests for as long as they come.
-async fn run_hot(worker: &Worker, client: &mut Client) -> Hot {
-    let mut ex = Exchange::new();
+async fn run_hot(worker: &Rc<Worker>, client: &mut Client) -> Hot {
+    let mut ex = crate::exchange::Exchange::new();
     loop {
         let view = worker.view();
         let listener = usize::from(client.listener.0);
@@ -96,6 +126,7 @@ async fn run_hot(worker: &Worker, client: &mut Client) -> Hot {
         let refused = match read {
             HeadRead::Complete => None,
             HeadRead::Quiet => return Hot::Quiet,
+            HeadRead::Http2 => return Hot::Http2,
             HeadRead::Closed | HeadRead::Cut => return Hot::Over(Next::Close),
             HeadRead::TimedOut => Some(Kind::HeadTimeout),
             HeadRead::Fault(fault) => Some(Kind::BadHead(fault)),
@@ -129,7 +160,7 @@ async fn wait_cold(worker: &Worker, client: &mut Client) -> bool {
     worker.bufs.shrink(&mut client.input);
     poll_fn(|cx| {
         // Bytes that are here already are served, drain or not.
-        if client.stream.poll_read_ready(cx).is_ready() {
+        if client.poll_readable(cx).is_ready() {
             return Poll::Ready(true);
         }
         if client.may_close_for_drain(worker) {

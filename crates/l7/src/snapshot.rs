@@ -9,9 +9,22 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use keel_balance::Split;
 use keel_http::template::Template;
-use keel_http::{HeadLimits, HeaderId, HeaderSet};
+use keel_http::{H2GuardLimits, HeadLimits, HeaderId, HeaderSet};
 use keel_observe::AccessLog;
 use keel_route::Router;
+use keel_tls::Acceptor;
+#[derive(Debug)]
+pub struct Connector;
+impl Connector {
+    pub async fn connect(
+        &self,
+        _h: &str,
+        _s: tokio::net::TcpStream,
+    ) -> Result<keel_tls::Stream, keel_tls::HandshakeFault> {
+        Err(keel_tls::HandshakeFault::Closed)
+    }
+}
+pub type Rate = u32;
 use keel_types::{PoolId, RouteId};
 use keel_upstream::Pool;
 
@@ -56,6 +69,10 @@ pub struct ListenerPlan {
     pub name: String,
     /// `http` or `https`: what the client spoke.
     pub scheme: &'static str,
+    /// TLS, when the listener has it.
+    pub tls: Option<TlsPlan>,
+    /// HTTP/2, unless the listener has none of it.
+    pub http2: Option<Http2Plan>,
     /// Limits of heads.
     pub head_limits: HeadLimits,
     /// Time to read a head, from its first byte or from the accept.
@@ -80,6 +97,105 @@ pub struct ListenerPlan {
     pub response_edits: Edits,
 }
 
+/// TLS of a listener.
+#[derive(Debug, Clone)]
+pub struct TlsPlan {
+    /// Certificates and settings.
+    pub acceptor: Arc<Acceptor>,
+    /// Time for a handshake, in milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// Handshakes at a time on one worker; more connections than that are closed at once.
+    pub handshakes_max: usize,
+    /// Handshakes a second that one client may begin on one worker, and how many at once.
+    pub per_client: Option<Rate>,
+    /// Whether servers are told of the client's certificate (`X-Client-Cert-…`).
+    pub client_headers: bool,
+}
+
+/// HTTP/2 with clients: what we announce, and where abuse begins.
+#[derive(Debug, Clone)]
+pub struct Http2Plan {
+    /// Streams that a client may have open at a time.
+    pub streams_max: u32,
+    /// Bytes of a body that a stream may send ahead of us.
+    pub stream_window_bytes: u32,
+    /// Bytes of bodies that a connection may send ahead of us.
+    pub connection_window_bytes: u32,
+    /// Bytes of a header list, as RFC 9113, 6.5.2 counts them.
+    pub header_list_bytes_max: u32,
+    /// Bytes of an answer that wait on a stream for the client's window.
+    pub send_buffer_bytes: usize,
+    /// Streams reset before we came to look at them.
+    pub pending_resets_max: usize,
+    /// Streams that we reset for faults of the client.
+    pub local_resets_max: usize,
+    /// How long a client may take nothing of an answer on a stream, in milliseconds.
+    pub stall_timeout_ms: u64,
+    /// Limits of what else a client may send.
+    pub guard: H2GuardLimits,
+}
+
+impl Default for Http2Plan {
+    fn default() -> Http2Plan {
+        Http2Plan {
+            streams_max: 128,
+            stream_window_bytes: 256 << 10,
+            connection_window_bytes: 1 << 20,
+            header_list_bytes_max: 64 << 10,
+            send_buffer_bytes: 64 << 10,
+            pending_resets_max: 50,
+            local_resets_max: 50,
+            stall_timeout_ms: 15_000,
+            guard: H2GuardLimits::default(),
+        }
+    }
+}
+
+/// HTTP/2 with servers.
+#[derive(Debug, Clone)]
+pub struct ServerHttp2Plan {
+    /// Streams on one connection at a time; fewer when the server says so.
+    pub streams_max: usize,
+    /// Connections of each worker to each server.
+    pub connections_max: usize,
+    /// Between two pings on a connection in use, in milliseconds; `u64::MAX` for none.
+    pub ping_every_ms: u64,
+    /// How long the answer to a ping may take, in milliseconds.
+    pub ping_timeout_ms: u64,
+    /// Bytes of an answer that a stream may send ahead of us.
+    pub stream_window_bytes: u32,
+    /// Bytes of answers that a connection may send ahead of us.
+    pub connection_window_bytes: u32,
+    /// Bytes of a request that wait on a stream for the server's window.
+    pub send_buffer_bytes: usize,
+}
+
+impl Default for ServerHttp2Plan {
+    fn default() -> ServerHttp2Plan {
+        ServerHttp2Plan {
+            streams_max: 100,
+            connections_max: 8,
+            ping_every_ms: 30_000,
+            ping_timeout_ms: 10_000,
+            stream_window_bytes: 256 << 10,
+            connection_window_bytes: 4 << 20,
+            send_buffer_bytes: 64 << 10,
+        }
+    }
+}
+
+/// What is spoken with the servers of a pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ServerProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, by prior knowledge or over TLS.
+    Http2,
+    /// What the server chooses by ALPN.
+    Auto,
+}
+
 /// Time before a body's rate is judged, in milliseconds.
 pub const MIN_RATE_GRACE_MS: u64 = 10_000;
 
@@ -88,6 +204,12 @@ pub const MIN_RATE_GRACE_MS: u64 = 10_000;
 pub struct PoolPlan {
     /// Servers, balancer, timeouts.
     pub pool: Arc<Pool>,
+    /// What is spoken with the servers.
+    pub protocol: ServerProtocol,
+    /// HTTP/2, where it is spoken.
+    pub http2: ServerHttp2Plan,
+    /// TLS with the servers.
+    pub tls: Option<Arc<Connector>>,
     /// What a hash algorithm hashes.
     pub hash_key: Option<HashKey>,
     /// Edits of requests that go to this pool, after those of the route.

@@ -30,7 +30,7 @@ impl Times {
             read_ms: times.read_ms.unwrap_or(pool.read_timeout_ms),
             send_ms: times.send_ms.unwrap_or(pool.send_timeout_ms),
             body_ms: times.body_ms.unwrap_or(walk.listener.body_timeout_ms),
-            client_send_ms: walk.listener.send_timeout_ms,
+            client_send_ms: client_send_ms(walk),
             body_rate_min: walk.listener.body_rate_min,
             started_ms: walk.worker.clock.now_ms(),
         }
@@ -61,5 +61,14 @@ impl Times {
         let earned_ms = bytes.saturating_mul(1000) / self.body_rate_min;
         let slow = self.started_ms + MIN_RATE_GRACE_MS.max(earned_ms);
         silent.min(slow)
+    }
+}
+
+/// A window that stays shut on a stream holds an answer's buffers, so it has a time of its own.
+fn client_send_ms(walk: &Walk<'_>) -> u64 {
+    let send_ms = walk.listener.send_timeout_ms;
+    match &walk.listener.http2 {
+        Some(http2) if walk.client.io.is_h2() => send_ms.min(http2.stall_timeout_ms),
+        _ => send_ms,
     }
 }

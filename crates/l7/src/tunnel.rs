@@ -1,16 +1,15 @@
 //! After a 101: bytes both ways, until both sides have closed or nothing moved for long.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use keel_http::BodyLength;
 use keel_types::{Phase, PoolId, Reason, ServerIndex, Side, Termination};
-use tokio::io::AsyncWrite;
 
 use crate::driver::Next;
 use crate::error::Kind;
 use crate::exchange::{Attempt, Exchange};
+use crate::h2::opening_head;
 use crate::heads::{AnswerBody, AnswerHeadPlan, write_answer};
 use crate::pass::settle;
 use crate::relay::{Encode, RelayFault};
@@ -32,7 +31,7 @@ pub async fn tunnel(
 ) -> Result<Next, Kind> {
     let plan = walk.view.pool(pool).ok_or(Kind::Internal)?;
     let idle_ms = route.timeouts.tunnel_ms.unwrap_or(plan.tunnel_timeout_ms);
-    begin(walk, route);
+    begin(walk, route, attempt.link.io.is_h2())?;
     count_head(walk, pool, &mut attempt);
     walk.answer_begun = true;
     let mut over = Over::default();
@@ -81,8 +80,8 @@ fn poll_both(
         ..
     } = &mut **ex;
     let bufs = &worker.bufs;
-    let (client, input) = (&mut client.stream, &mut client.input);
-    let server = &mut attempt.connection.stream;
+    let (client, input) = (&mut client.io, &mut client.input);
+    let server = &mut attempt.link.io;
     if !over.up
         && let Poll::Ready(ended) = up.poll(cx, bufs, client, input, server, now_ms)
     {
@@ -90,8 +89,7 @@ fn poll_both(
             return Poll::Ready(broken(&fault, Side::Client, Side::Server));
         }
         over.up = true;
-        // A close that cannot be passed on finds the other side closed.
-        let _ = Pin::new(&mut *server).poll_shutdown(cx);
+        server.poll_shutdown(cx);
     }
     if !over.down
         && let Poll::Ready(ended) = down.poll(cx, bufs, server, answer_buf, client, now_ms)
@@ -100,7 +98,7 @@ fn poll_both(
             return Poll::Ready(broken(&fault, Side::Server, Side::Client));
         }
         over.down = true;
-        let _ = Pin::new(&mut *client).poll_shutdown(cx);
+        client.poll_shutdown(cx);
     }
     match over.up && over.down {
         true => Poll::Ready(Termination::DONE),
@@ -116,12 +114,18 @@ fn count_head(walk: &Walk<'_>, pool: PoolId, attempt: &mut Attempt) {
 }
 
 /// Turns both relays into pipes: what was read ahead goes first.
-fn begin(walk: &mut Walk<'_>, route: &RoutePlan) {
+fn begin(walk: &mut Walk<'_>, route: &RoutePlan, server_is_stream: bool) -> Result<(), Kind> {
     let now_ms = walk.worker.clock.now_ms();
+    let ends = |is_stream| match is_stream {
+        true => ((BodyLength::UntilClose, true), Encode::Stream),
+        false => ((BodyLength::UntilClose, false), Encode::Raw),
+    };
+    let (from_client, to_client) = ends(walk.client.io.is_h2());
+    let (from_server, to_server) = ends(server_is_stream);
     let bufs = &walk.worker.bufs;
     walk.ex
         .down
-        .begin(bufs, BodyLength::UntilClose, Encode::Raw, u64::MAX, now_ms);
+        .begin(bufs, from_server, to_client, u64::MAX, now_ms);
     let mut out = std::mem::take(walk.ex.down.head_mut());
     let now_us = walk.worker.clock.now_us();
     with_date(walk.worker.clock.unix_us(now_us) / 1_000_000, |date| {
@@ -135,13 +139,20 @@ fn begin(walk: &mut Walk<'_>, route: &RoutePlan) {
         };
         write_answer(&mut out, walk.ex, &plan, &walk.vars());
     });
-    *walk.ex.down.head_mut() = out;
     walk.ex.record.status = walk.ex.answer.status;
+    if let Some(stream) = walk.client.io.h2() {
+        // RFC 8441, 5: what HTTP/1.1 says with 101 is 200 here.
+        walk.ex.record.status = 200;
+        let sent = stream.send_answer(opening_head(&out), false);
+        out.clear();
+        sent.map_err(|_| Kind::ClientAborted)?;
+    }
+    *walk.ex.down.head_mut() = out;
     let ex = &mut *walk.ex;
     ex.answer_buf.consume(ex.answer.len);
-    ex.up
-        .begin(bufs, BodyLength::UntilClose, Encode::Raw, u64::MAX, now_ms);
+    ex.up.begin(bufs, from_client, to_server, u64::MAX, now_ms);
     bufs.shrink(&mut ex.answer_buf);
+    Ok(())
 }
 
 /// A tunnel that breaks is how many of them end: it says who, not that something went wrong here.

@@ -1,5 +1,6 @@
 //! What the phases of one exchange work on, and the two waits that they have in common.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use keel_observe::InFlight;
@@ -7,6 +8,7 @@ use keel_observe::InFlight;
 use crate::client::Client;
 use crate::error::Kind;
 use crate::exchange::Exchange;
+use crate::relay::Sink;
 use crate::snapshot::ListenerPlan;
 use crate::vars::{ConnectionFacts, Vars};
 use crate::worker::{View, Worker};
@@ -14,7 +16,7 @@ use crate::worker::{View, Worker};
 /// One exchange on its way through the phases.
 pub struct Walk<'a> {
     /// The worker.
-    pub worker: &'a Worker,
+    pub worker: &'a Rc<Worker>,
     /// The snapshot that the request began with.
     pub view: &'a View,
     /// The listener's plan.
@@ -36,7 +38,7 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// A walk that begins.
     pub fn new(
-        worker: &'a Worker,
+        worker: &'a Rc<Worker>,
         view: &'a View,
         listener: &'a ListenerPlan,
         client: &'a mut Client,
@@ -99,14 +101,20 @@ impl<'a> Walk<'a> {
         Poll::Pending
     }
 
-    /// Writes bytes to the client, which must take some within `timeout_ms`.
-    pub async fn write_all(&mut self, bytes: &[u8], timeout_ms: u64) -> Result<(), Kind> {
+    /// Writes bytes to the client, which must take some within `timeout_ms`; they are the `last` of
+    /// a message or not.
+    pub async fn write_all(
+        &mut self,
+        bytes: &[u8],
+        last: bool,
+        timeout_ms: u64,
+    ) -> Result<(), Kind> {
         let mut left = bytes;
         let mut due_ms = self.worker.clock.now_ms() + timeout_ms;
         std::future::poll_fn(|cx| {
             while !left.is_empty() {
                 let parts = [left, &[], &[]];
-                match keel_net::poll_write_parts(&mut self.client.stream, cx, parts) {
+                match self.client.io.poll_write_parts(cx, parts, last) {
                     Poll::Ready(Ok(n)) if n > 0 => {
                         left = left.get(n..).unwrap_or(&[]);
                         due_ms = self.worker.clock.now_ms() + timeout_ms;

@@ -11,9 +11,11 @@ use std::time::Instant;
 
 use keel_net::{BufPool, Clock, Deadlines, Drain};
 use keel_observe::{LogBuffer, WorkerMetrics};
-use keel_types::{PoolId, RouteId};
+use keel_types::{ListenerId, PoolId, RouteId};
 use keel_upstream::IdleConnections;
 
+use crate::exchange::Exchange;
+use crate::h2::H2Connections;
 use crate::snapshot::{PoolPlan, Snapshot};
 
 /// A snapshot with this worker's handles for it.
@@ -108,6 +110,8 @@ pub struct Worker {
     pub deadlines: Deadlines,
     /// Idle connections to servers.
     pub idle: IdleConnections,
+    /// HTTP/2 connections to servers.
+    pub h2: H2Connections,
     /// Whether the process is draining.
     pub drain: Drain,
     /// The limit of connections.
@@ -119,7 +123,17 @@ pub struct Worker {
     cooled: Cell<usize>,
     heated: Cell<usize>,
     drain_due_ms: Cell<u64>,
+    /// TLS handshakes going on.
+    pub handshakes: Cell<usize>,
+    #[expect(
+        clippy::vec_box,
+        reason = "lent as boxes: moving one would cost more than a pointer"
+    )]
+    exchanges: RefCell<Vec<Box<Exchange>>>,
 }
+
+/// Exchanges of ended streams that are kept for the next ones.
+const EXCHANGES_KEPT: usize = 128;
 
 /// Connections that must have gone cold before free memory is given back to the system.
 const COOLED_TO_RELEASE: usize = 64;
@@ -140,6 +154,7 @@ impl Worker {
             bufs: BufPool::new(),
             deadlines: Deadlines::new(),
             idle: IdleConnections::new(),
+            h2: H2Connections::default(),
             drain,
             gate,
             view: RefCell::new(Rc::new(view)),
@@ -149,6 +164,8 @@ impl Worker {
             cooled: Cell::new(0),
             heated: Cell::new(0),
             drain_due_ms: Cell::new(u64::MAX),
+            handshakes: Cell::new(0),
+            exchanges: RefCell::default(),
         }
     }
 
@@ -156,6 +173,27 @@ impl Worker {
     #[inline]
     pub fn view(&self) -> Rc<View> {
         self.view.borrow().clone()
+    }
+
+    /// Whether a listener speaks TLS.
+    pub fn speaks_tls(&self, listener: ListenerId) -> bool {
+        let view = self.view.borrow();
+        let plan = view.snapshot.listeners.get(usize::from(listener.0));
+        plan.is_some_and(|plan| plan.tls.is_some())
+    }
+
+    /// An exchange with nothing in it, for a stream.
+    pub fn take_exchange(&self) -> Box<Exchange> {
+        self.exchanges.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a stream's exchange back.
+    pub fn give_exchange(&self, mut exchange: Box<Exchange>) {
+        exchange.clear(&self.bufs);
+        let mut kept = self.exchanges.borrow_mut();
+        if kept.len() < EXCHANGES_KEPT {
+            kept.push(exchange);
+        }
     }
 
     /// A random number (xorshift64*); not for secrets.

@@ -1,17 +1,16 @@
 //! One connection to a backend, and how it is made.
 
+use keel_tls::Stream;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll, Waker};
-
 use tokio::net::{TcpSocket, TcpStream};
 
 /// A connection to a server.
 #[derive(Debug)]
 pub struct Connection {
-    /// The stream.
-    pub stream: TcpStream,
+    /// The stream, in clear or in TLS.
+    pub stream: Stream,
     /// The address it is connected to.
     pub address: SocketAddr,
     /// Requests that it has carried.
@@ -32,19 +31,4 @@ pub fn start_connect(
     // A request goes out in one or two writes; waiting to fill a segment would only delay it.
     socket.set_nodelay(true)?;
     Ok(socket.connect(address))
-}
-
-/// Whether an idle connection may carry a request: nothing has come in since the last answer. Costs
-/// no system call unless the runtime saw the socket become readable.
-pub fn poll_alive(stream: &TcpStream) -> bool {
-    let mut cx = Context::from_waker(Waker::noop());
-    match stream.poll_read_ready(&mut cx) {
-        Poll::Pending => true,
-        Poll::Ready(Err(_)) => false,
-        // Readiness may be a left-over of a read that filled its buffer exactly: ask the socket.
-        Poll::Ready(Ok(())) => matches!(
-            stream.try_read(&mut [0]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock
-        ),
-    }
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use crate::connect::{Connection, poll_alive};
+use crate::connect::Connection;
 use crate::pool::KeepAlive;
 
 /// Idle connections by server number (see `Pool::first_server`).
@@ -23,10 +23,10 @@ impl IdleConnections {
     pub fn take(&self, server: usize, keep: &KeepAlive, now_ms: u64) -> Option<Connection> {
         let mut servers = self.servers.borrow_mut();
         let list = servers.get_mut(server)?;
-        while let Some(connection) = list.pop_back() {
+        while let Some(mut connection) = list.pop_back() {
             self.count.set(self.count.get() - 1);
             let young = now_ms.saturating_sub(connection.idle_since_ms) < keep.idle_timeout_ms;
-            if young && poll_alive(&connection.stream) {
+            if young && connection.stream.poll_alive() {
                 return Some(connection);
             }
         }
@@ -61,9 +61,9 @@ impl IdleConnections {
         let mut kept = 0;
         for (server, list) in self.servers.borrow_mut().iter_mut().enumerate() {
             let limit = idle_timeout_ms(server);
-            list.retain(|connection| {
+            list.retain_mut(|connection| {
                 now_ms.saturating_sub(connection.idle_since_ms) < limit
-                    && poll_alive(&connection.stream)
+                    && connection.stream.poll_alive()
             });
             kept += list.len();
         }
@@ -106,7 +106,7 @@ mod tests {
         let stream = ours.expect("connected");
         (
             Connection {
-                stream,
+                stream: stream.into(),
                 address,
                 requests: 1,
                 idle_since_ms: 0,

@@ -9,7 +9,7 @@ mod idle;
 mod pool;
 mod resolve;
 
-pub use connect::{Connection, poll_alive, start_connect};
+pub use connect::{Connection, start_connect};
 pub use idle::IdleConnections;
 pub use pool::{KeepAlive, Pool, Server, ServerAddress};
 pub use resolve::{ResolveFault, Resolver, resolve};

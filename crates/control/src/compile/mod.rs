@@ -4,12 +4,14 @@
 //! diagnostics, at the place in the file where it was written.
 
 mod edits;
+mod http2;
 mod logs;
 mod pools;
 mod removed;
 mod report;
 mod routes;
 mod summary;
+mod tls;
 
 use std::sync::Arc;
 
@@ -24,12 +26,15 @@ use crate::status::Handle;
 pub use removed::{Removed, RemovedNames};
 use report::Report;
 pub use summary::RuleSummary;
+pub use tls::TlsStart;
 
 /// A configuration, ready to start.
 #[derive(Debug)]
 pub struct Compiled {
     /// What the data plane reads. Its logs are not opened yet.
     pub snapshot: Snapshot,
+    /// What TLS of the listeners is made of, by position. The snapshot's is made at the start.
+    pub tls: Vec<Option<TlsStart>>,
     /// The access logs to open, in the order of their positions.
     pub logs: Vec<LogSpec>,
     /// Names for the metrics.
@@ -55,6 +60,7 @@ pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
     let handle = Arc::new(Handle::default());
     let logs = logs::specs(&mut report);
     let pools = pools::plans(&mut report);
+    let tls = tls::listeners(&mut report);
     let routes = routes::plans(&mut report, &handle);
     let listeners = model
         .listeners
@@ -94,6 +100,7 @@ pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
     };
     Ok(Compiled {
         snapshot,
+        tls,
         logs,
         names,
         rules,
@@ -121,7 +128,15 @@ fn listener(report: &mut Report<'_>, listener: &Listener) -> ListenerPlan {
     let (limits, timeouts) = (&listener.limits, &listener.timeouts);
     ListenerPlan {
         name: listener.name.value.clone(),
-        scheme: "http",
+        scheme: match listener.tls {
+            Some(_) => "https",
+            None => "http",
+        },
+        tls: None,
+        http2: listener
+            .http2
+            .as_ref()
+            .map(|it| http2::clients(it, listener)),
         head_limits: HeadLimits {
             head_bytes_max: usize::try_from(limits.head).unwrap_or(usize::MAX),
             fields_max: limits.fields as usize,
@@ -138,7 +153,11 @@ fn listener(report: &mut Report<'_>, listener: &Listener) -> ListenerPlan {
         request_edits: edits::merged(report, [&model.headers.request, &listener.headers.request]),
         response_edits: edits::merged(
             report,
-            [&model.headers.response, &listener.headers.response],
+            [
+                &tls::hsts(listener),
+                &model.headers.response,
+                &listener.headers.response,
+            ],
         ),
     }
 }

@@ -40,7 +40,8 @@ fn reports_read_as_they_should() {
     assert!(differ.is_empty(), "{}", differ.join("\n\n"));
 }
 
-/// The codes that the loader leaves to this stage, but for that of balancing and of names, which need more than a file.
+/// The codes that the loader leaves to this stage, but for that of balancing, of names and of
+/// certificates that end, which need more than a file.
 #[test]
 fn every_code_of_this_stage_has_a_case() {
     let mut shown = std::collections::BTreeSet::new();
@@ -54,6 +55,8 @@ fn every_code_of_this_stage_has_a_case() {
         &codes::BAD_REGEX,
         &codes::BAD_GLOB,
         &codes::BAD_TEMPLATE,
+        &codes::BAD_CERTIFICATE,
+        &codes::BAD_TLS,
         &codes::UNREACHABLE_ROUTE,
     ];
     assert_eq!(shown, expected.map(|code| code.id).into_iter().collect());

@@ -1,10 +1,10 @@
 //! What a relay is made of: framing on both sides, where it writes, how it fails.
 
 use std::io;
+use std::task::{Context, Poll};
 
 use keel_http::{BodyFault, ChunkItem, ChunkedDecoder};
-use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
+use keel_net::Buf;
 
 /// Framing of the bytes that come in.
 #[derive(Debug)]
@@ -15,6 +15,9 @@ pub(crate) enum Decode {
     Chunked(Box<ChunkedDecoder>),
     /// Everything until the source closes.
     UntilClose,
+    /// Everything until the source says that it is the end (HTTP/2), which must be after so many
+    /// bytes when the head told.
+    Stream(Option<u64>),
 }
 
 /// Framing of the bytes that go out.
@@ -24,18 +27,39 @@ pub enum Encode {
     Raw,
     /// As chunks.
     Chunked,
+    /// As they are; the sink is told where the message ends (HTTP/2).
+    Stream,
+}
+
+/// Where a relay reads from.
+pub trait Source {
+    /// Reads into the free space of `buf`; 0 is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut Buf) -> Poll<io::Result<usize>>;
+
+    /// Whether it is known already that the next read gives the end, and that no trailers come.
+    fn is_at_end(&self) -> bool;
+
+    /// Field lines that came after the body, once the end has been read.
+    fn take_trailers(&mut self) -> Vec<u8>;
 }
 
 /// Where a relay writes to.
-pub trait Sink: AsyncWrite + Unpin {
+pub trait Sink {
+    /// Writes parts as if they were one; gives the bytes taken. `last` says that nothing of the
+    /// message follows.
+    fn poll_write_parts(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: [&[u8]; 3],
+        last: bool,
+    ) -> Poll<io::Result<usize>>;
+
+    /// The message has ended; `trailers` are field lines that come after its body. Ready when nothing
+    /// is held back.
+    fn poll_end(&mut self, cx: &mut Context<'_>, trailers: &[u8]) -> Poll<io::Result<()>>;
+
     /// Bytes that were written and that the far end has not taken yet.
     fn queued_bytes(&self) -> u64;
-}
-
-impl Sink for TcpStream {
-    fn queued_bytes(&self) -> u64 {
-        keel_sys::queued_bytes(self) as u64
-    }
 }
 
 /// How a relay that did not reach its end failed.

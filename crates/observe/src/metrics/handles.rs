@@ -112,14 +112,20 @@ pub enum RejectReason {
     Drain,
     /// Accepting failed for want of descriptors, memory or another resource.
     Resources,
+    /// As many TLS handshakes were going on as may be.
+    Handshakes,
+    /// The client began TLS handshakes faster than it may.
+    HandshakeRate,
 }
 
 impl RejectReason {
     /// All reasons, in the order of their cells.
-    pub const ALL: [RejectReason; 3] = [
+    pub const ALL: [RejectReason; 5] = [
         RejectReason::Limit,
         RejectReason::Drain,
         RejectReason::Resources,
+        RejectReason::Handshakes,
+        RejectReason::HandshakeRate,
     ];
 
     /// The label value.
@@ -128,6 +134,8 @@ impl RejectReason {
             RejectReason::Limit => "limit",
             RejectReason::Drain => "drain",
             RejectReason::Resources => "resources",
+            RejectReason::Handshakes => "handshakes",
+            RejectReason::HandshakeRate => "handshake_rate",
         }
     }
 }
@@ -180,7 +188,7 @@ pub(crate) struct PoolCells {
 pub(crate) struct ListenerCells {
     pub(crate) open: Cell,
     pub(crate) accepted: Cell,
-    pub(crate) rejected: [Cell; 3],
+    pub(crate) rejected: [Cell; RejectReason::ALL.len()],
     pub(crate) requests: Cell,
     pub(crate) bad_requests: Cell,
     pub(crate) handshakes: [Cell; 2],

@@ -1,0 +1,238 @@
+//! TLS: settings for listeners and pools, and what is wrong with them and with their files.
+//!
+//! Nothing is written here: what is kept in the state folder is made at the start, so that a check leaves no trace.
+
+use std::path::PathBuf;
+
+use keel_config::model::{
+    self, CertificateSource, Certificates, HeaderEdits, HeaderValue, Listener, ListenerTls, Model,
+    TlsVersion,
+};
+use keel_config::{Code, Span, Spanned, codes};
+use keel_tls::{
+    Acceptor, ClientCertificates, Notice, SelfSigned, ServerSettings, SessionSettings, Setting,
+    SettingsFault, TicketSettings, UnknownName, Version,
+};
+
+use super::Report;
+use super::pools::ms;
+
+/// Folder of the local CA in the state folder.
+const CA_FOLDER: &str = "ca";
+
+/// What the start needs to make the TLS of a listener.
+#[derive(Debug, Clone)]
+pub struct TlsStart {
+    /// The listener's name.
+    pub listener: String,
+    /// Settings, with the real state folder.
+    pub settings: ServerSettings,
+    /// How long a handshake may take, in milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// Handshakes that may be under way, over all workers.
+    pub concurrent: u32,
+    /// Handshakes a second from one client, over all workers.
+    pub per_client: Option<u32>,
+    /// Whether servers are told of the client's certificate.
+    pub client_headers: bool,
+}
+
+/// What the start needs, by listener; `None` for one without TLS. All files are read once, to judge them.
+pub(super) fn listeners(report: &mut Report<'_>) -> Vec<Option<TlsStart>> {
+    let model = report.model;
+    let start = |listener: &Listener| {
+        let tls = listener.tls.as_ref()?;
+        let settings = settings(model, listener, tls);
+        judge(report, tls, &settings);
+        Some(TlsStart {
+            listener: listener.name.value.clone(),
+            settings,
+            handshake_timeout_ms: ms(listener.timeouts.handshake),
+            concurrent: tls.handshakes.concurrent,
+            per_client: tls.handshakes.per_client,
+            client_headers: tls.client.as_ref().is_some_and(|client| client.headers),
+        })
+    };
+    model.listeners.iter().map(start).collect()
+}
+
+/// Strict-Transport-Security as an outermost edit: what is set or removed elsewhere takes its place.
+pub(super) fn hsts(listener: &Listener) -> HeaderEdits {
+    let mut edits = HeaderEdits::default();
+    if let Some(tls) = &listener.tls
+        && let Some(hsts) = &tls.hsts
+    {
+        let here = |text: &str| Spanned::new(text.to_owned(), tls.span);
+        edits.set.push(HeaderValue {
+            name: here("Strict-Transport-Security"),
+            value: here(&hsts.value()),
+        });
+    }
+    edits
+}
+
+/// Loads everything as the start will, but writes nothing, and reports what is wrong.
+fn judge(report: &mut Report<'_>, tls: &Spanned<ListenerTls>, settings: &ServerSettings) {
+    let mut trial = settings.clone();
+    // Nothing is kept: keys of tickets are made in memory, the local CA is made at the start.
+    trial.state_folder = PathBuf::new();
+    let own = trial.self_signed.take().is_some();
+    match Acceptor::new(trial) {
+        Ok((_, notices)) => {
+            for notice in notices.iter().filter(|notice| notice.warning) {
+                warn(
+                    report,
+                    listener_span(tls, notice.setting, &notice.what),
+                    notice,
+                );
+            }
+        }
+        Err(faults) => {
+            for fault in &faults {
+                // Without its own certificate the trial has none.
+                if own && fault.setting == Setting::Certificates {
+                    continue;
+                }
+                add(
+                    report,
+                    listener_span(tls, fault.setting, &fault.what),
+                    fault,
+                );
+            }
+        }
+    }
+}
+
+/// Reports a fault of a setting.
+pub(super) fn add(report: &mut Report<'_>, span: Span, fault: &SettingsFault) {
+    report.add(code(fault.setting), span, fault.what.clone(), &fault.mend);
+}
+
+/// Reports what should be looked at.
+pub(super) fn warn(report: &mut Report<'_>, span: Span, notice: &Notice) {
+    report.add(&codes::CERTIFICATE, span, notice.what.clone(), "");
+}
+
+fn code(setting: Setting) -> &'static Code {
+    match setting {
+        Setting::CipherSuite(_)
+        | Setting::CipherSuites
+        | Setting::Group(_)
+        | Setting::Versions
+        | Setting::Sessions
+        | Setting::Verify
+        | Setting::Pin
+        | Setting::ServerName => &codes::BAD_TLS,
+        _ => &codes::BAD_CERTIFICATE,
+    }
+}
+
+/// Where a setting of a listener was written. Of a pair, the file that the text names.
+fn listener_span(tls: &Spanned<ListenerTls>, setting: Setting, text: &str) -> Span {
+    let at = |list: &[Spanned<String>], at: usize| list.get(at).map(|name| name.span);
+    let client = tls.client.as_ref();
+    let found = match setting {
+        Setting::Certificate(at) => match &tls.certificates {
+            Certificates::Files(files) => files.get(at).map(|file| source_span(file, text)),
+            Certificates::SelfSigned(own) => Some(own.span),
+        },
+        Setting::SelfSigned => match &tls.certificates {
+            Certificates::SelfSigned(own) => Some(own.span),
+            Certificates::Files(_) => None,
+        },
+        Setting::CipherSuite(position) => at(&tls.cipher_suites, position),
+        Setting::CipherSuites => tls.cipher_suites.first().map(|name| name.span),
+        Setting::Group(position) => at(&tls.groups, position),
+        Setting::Versions => Some(tls.min_version.span),
+        Setting::TicketKeys => tls.tickets.as_ref().map(|tickets| {
+            let keys = tickets.keys.as_ref();
+            keys.map_or(tickets.span, |keys| keys.span)
+        }),
+        Setting::ClientCa => client.map(|client| client.ca.span),
+        Setting::ClientCrl => client.and_then(|client| client.crl.as_ref().map(|crl| crl.span)),
+        _ => None,
+    };
+    found.unwrap_or(tls.span)
+}
+
+fn source_span(source: &Spanned<CertificateSource>, text: &str) -> Span {
+    match &source.value {
+        CertificateSource::Pair { cert, key } => {
+            let names = |path: &Spanned<PathBuf>| text.contains(&*path.value.to_string_lossy());
+            match (names(cert), names(key)) {
+                (true, false) => cert.span,
+                (false, true) => key.span,
+                _ => source.span,
+            }
+        }
+        CertificateSource::Bundle(path) | CertificateSource::Directory(path) => path.span,
+    }
+}
+
+fn settings(model: &Model, listener: &Listener, tls: &ListenerTls) -> ServerSettings {
+    let (certificates, self_signed) = match &tls.certificates {
+        Certificates::Files(files) => (files.iter().map(|it| source(&it.value)).collect(), None),
+        Certificates::SelfSigned(own) => {
+            let own = SelfSigned {
+                names: own.names.iter().map(|name| name.value.clone()).collect(),
+                folder: model.state.join(CA_FOLDER),
+            };
+            (Vec::new(), Some(own))
+        }
+    };
+    let names = |list: &[Spanned<String>]| list.iter().map(|name| name.value.clone()).collect();
+    let mut alpn = vec![b"http/1.1".to_vec()];
+    if listener.http2.is_some() {
+        alpn.insert(0, b"h2".to_vec());
+    }
+    ServerSettings {
+        certificates,
+        self_signed,
+        unknown_name: match tls.unknown_name {
+            model::UnknownName::Default => UnknownName::Default,
+            model::UnknownName::Refuse => UnknownName::Refuse,
+        },
+        min_version: version(tls.min_version.value),
+        max_version: version(tls.max_version.value),
+        cipher_suites: names(&tls.cipher_suites),
+        groups: names(&tls.groups),
+        alpn,
+        tickets: tls.tickets.as_ref().map(|tickets| TicketSettings {
+            key_file: tickets.keys.as_ref().map(|path| path.value.clone()),
+            rotate: tickets.rotate,
+            lifetime: tickets.lifetime,
+        }),
+        sessions: tls.sessions.as_ref().map(|sessions| SessionSettings {
+            bytes_max: sessions.size,
+            timeout: sessions.timeout,
+        }),
+        ocsp: tls.ocsp,
+        state_folder: model.state.value.clone(),
+        client: tls.client.as_ref().map(|client| ClientCertificates {
+            ca: client.ca.value.clone(),
+            required: client.verify == model::VerifyClient::Required,
+            crl: client.crl.as_ref().map(|path| path.value.clone()),
+        }),
+    }
+}
+
+fn source(source: &CertificateSource) -> keel_tls::CertificateSource {
+    match source {
+        CertificateSource::Pair { cert, key } => keel_tls::CertificateSource::Pair {
+            cert: cert.value.clone(),
+            key: key.value.clone(),
+        },
+        CertificateSource::Bundle(path) => keel_tls::CertificateSource::Bundle(path.value.clone()),
+        CertificateSource::Directory(path) => {
+            keel_tls::CertificateSource::Directory(path.value.clone())
+        }
+    }
+}
+
+/// A version as the TLS crate has it.
+pub(super) fn version(version: TlsVersion) -> Version {
+    match version {
+        TlsVersion::Tls12 => Version::Tls12,
+        TlsVersion::Tls13 => Version::Tls13,
+    }
+}

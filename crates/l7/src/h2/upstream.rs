@@ -1,0 +1,302 @@
+//! HTTP/2 connections to servers: one worker's, shared by its requests as far as their streams go.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use h2::{Ping, PingPong};
+use http::Request;
+use keel_net::Deadline;
+use keel_tls::Stream;
+use tokio::sync::Notify;
+
+use super::H2Body;
+use crate::snapshot::ServerHttp2Plan;
+use crate::worker::Worker;
+
+/// One connection, as the requests on it see it.
+struct Shared {
+    worker: Rc<Worker>,
+    send: SendRequest<Bytes>,
+    address: SocketAddr,
+    active: Cell<usize>,
+    requests: Cell<u32>,
+    quiet_since_ms: Cell<u64>,
+    closed: Cell<bool>,
+    changed: Rc<Notify>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("address", &self.address)
+            .field("active", &self.active.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn has_room(&self, plan: &ServerHttp2Plan, requests_max: u32) -> bool {
+        let streams_max = plan.streams_max.min(self.send.current_max_send_streams());
+        !self.closed.get() && self.active.get() < streams_max && self.requests.get() < requests_max
+    }
+}
+
+/// The connections to one server.
+#[derive(Debug, Default)]
+struct Server {
+    list: Vec<Rc<Shared>>,
+    connecting: bool,
+    changed: Rc<Notify>,
+}
+
+/// The HTTP/2 connections of one worker, by server number (see `Pool::first_server`).
+#[derive(Debug, Default)]
+pub struct H2Connections {
+    servers: RefCell<Vec<Server>>,
+}
+
+/// A place on a connection for one request; given up on drop.
+#[derive(Debug)]
+pub struct H2Call {
+    shared: Rc<Shared>,
+}
+
+impl Drop for H2Call {
+    fn drop(&mut self) {
+        self.shared.active.set(self.shared.active.get() - 1);
+        let now_ms = self.shared.worker.clock.now_ms();
+        self.shared.quiet_since_ms.set(now_ms);
+        self.shared.changed.notify_one();
+    }
+}
+
+impl H2Call {
+    /// The server's address.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Requests that the connection carried before this one.
+    pub fn requests_before(&self) -> u32 {
+        self.shared.requests.get().saturating_sub(1)
+    }
+
+    /// Whether the server said that it takes extended CONNECT (RFC 8441).
+    pub fn takes_upgrades(&self) -> bool {
+        self.shared.send.is_extended_connect_protocol_enabled()
+    }
+
+    /// Opens a stream with this head; `ended` when no body follows.
+    pub fn send(&self, head: Request<()>, ended: bool) -> Result<H2Body, h2::Error> {
+        let mut send = self.shared.send.clone();
+        match send.send_request(head, ended) {
+            Ok((answer, stream)) => Ok(H2Body::to_server(answer, stream, ended)),
+            Err(error) => {
+                self.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    /// No further request goes over this connection.
+    pub fn give_up(&self) {
+        self.shared.closed.set(true);
+    }
+}
+
+/// Leave to open a connection; taken back on drop.
+pub struct Connecting<'a> {
+    all: &'a H2Connections,
+    server: usize,
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.all.with(self.server, |server| {
+            server.connecting = false;
+            server.changed.notify_waiters();
+        });
+    }
+}
+
+/// How a request comes to a stream.
+pub enum Way<'a> {
+    /// Over a connection that has room.
+    Call(H2Call),
+    /// Over one that it has to open.
+    Connect(Connecting<'a>),
+    /// Over one that another request is opening, or when a stream ends.
+    Wait(Rc<Notify>),
+}
+
+impl H2Connections {
+    fn with<T>(&self, server: usize, f: impl FnOnce(&mut Server) -> T) -> Option<T> {
+        let mut servers = self.servers.borrow_mut();
+        if servers.len() <= server {
+            servers.resize_with(server + 1, Server::default);
+        }
+        servers.get_mut(server).map(f)
+    }
+
+    /// A place on a connection to `server` that is open and has room.
+    pub fn take(&self, server: usize, plan: &ServerHttp2Plan, requests_max: u32) -> Option<H2Call> {
+        self.with(server, |it| {
+            it.list.retain(|shared| !shared.closed.get());
+            let with_room = it.list.iter().find(|it| it.has_room(plan, requests_max));
+            with_room.map(call)
+        })?
+    }
+
+    /// A place on a connection to `server`, or what to do for one.
+    pub fn find(
+        &self,
+        server: usize,
+        plan: &ServerHttp2Plan,
+        requests_max: u32,
+    ) -> Option<Way<'_>> {
+        self.with(server, |it| {
+            it.list.retain(|shared| !shared.closed.get());
+            if let Some(shared) = it.list.iter().find(|it| it.has_room(plan, requests_max)) {
+                return Way::Call(call(shared));
+            }
+            let worn = |shared: &&Rc<Shared>| shared.requests.get() >= requests_max;
+            let fresh = it.list.len() - it.list.iter().filter(worn).count();
+            if it.connecting || fresh >= plan.connections_max {
+                return Way::Wait(it.changed.clone());
+            }
+            it.connecting = true;
+            Way::Connect(Connecting { all: self, server })
+        })
+    }
+
+    /// Takes a new connection in, keeps it going, and gives a place on it.
+    pub fn add(
+        worker: &Rc<Worker>,
+        server: usize,
+        plan: &ServerHttp2Plan,
+        idle_timeout_ms: u64,
+        (send, connection): (SendRequest<Bytes>, Connection<Stream, Bytes>),
+        address: SocketAddr,
+    ) -> Option<H2Call> {
+        let shared = worker.h2.with(server, |it| {
+            let shared = Rc::new(Shared {
+                worker: worker.clone(),
+                send,
+                address,
+                active: Cell::new(0),
+                requests: Cell::new(0),
+                quiet_since_ms: Cell::new(worker.clock.now_ms()),
+                closed: Cell::new(false),
+                changed: it.changed.clone(),
+            });
+            it.list.push(shared.clone());
+            shared
+        })?;
+        let call = call(&shared);
+        let keeper = Keeper {
+            worker: worker.clone(),
+            deadline: worker.deadlines.add(),
+            ping_every_ms: plan.ping_every_ms,
+            ping_timeout_ms: plan.ping_timeout_ms,
+            idle_timeout_ms,
+            next_ping_ms: worker.clock.now_ms().saturating_add(plan.ping_every_ms),
+            pong_due_ms: None,
+            shared,
+        };
+        tokio::task::spawn_local(keeper.keep(connection));
+        Some(call)
+    }
+}
+
+fn call(shared: &Rc<Shared>) -> H2Call {
+    shared.active.set(shared.active.get() + 1);
+    shared.requests.set(shared.requests.get().saturating_add(1));
+    H2Call {
+        shared: shared.clone(),
+    }
+}
+
+/// Settings and limits towards servers.
+pub fn client_builder(plan: &ServerHttp2Plan) -> h2::client::Builder {
+    let mut builder = h2::client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(plan.stream_window_bytes)
+        .initial_connection_window_size(plan.connection_window_bytes)
+        .max_header_list_size(64 << 10)
+        .max_send_buffer_size(plan.send_buffer_bytes)
+        .max_concurrent_streams(0);
+    builder
+}
+
+/// Keeps a connection going until it ends: moves its frames, pings, and closes it when it idles.
+struct Keeper {
+    worker: Rc<Worker>,
+    shared: Rc<Shared>,
+    deadline: Deadline,
+    ping_every_ms: u64,
+    ping_timeout_ms: u64,
+    idle_timeout_ms: u64,
+    next_ping_ms: u64,
+    pong_due_ms: Option<u64>,
+}
+
+impl Keeper {
+    async fn keep(mut self, mut connection: Connection<Stream, Bytes>) {
+        let mut ping = connection.ping_pong();
+        poll_fn(|cx| {
+            let ended = Pin::new(&mut connection).poll(cx).is_ready();
+            if ended || self.is_over(ping.as_mut(), cx) {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+        // Dropping the connection fails what still runs on it.
+        self.shared.closed.set(true);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Whether the connection is dead, or idle for too long.
+    fn is_over(&mut self, ping: Option<&mut PingPong>, cx: &mut Context<'_>) -> bool {
+        let now_ms = self.worker.clock.now_ms();
+        let idle = self.shared.active.get() == 0;
+        let idle_due_ms = match idle {
+            true => self.shared.quiet_since_ms.get() + self.idle_timeout_ms,
+            false => u64::MAX,
+        };
+        if now_ms >= idle_due_ms || idle && self.worker.drain.is_draining() {
+            return true;
+        }
+        if let Some(ping) = ping {
+            if ping.poll_pong(cx).is_ready() {
+                self.pong_due_ms = None;
+            }
+            if self.pong_due_ms.is_some_and(|due| now_ms >= due) {
+                tracing::debug!(server = %self.shared.address, "no answer to a ping");
+                return true;
+            }
+            if now_ms >= self.next_ping_ms {
+                self.next_ping_ms = now_ms.saturating_add(self.ping_every_ms);
+                if !idle && self.pong_due_ms.is_none() && ping.send_ping(Ping::opaque()).is_ok() {
+                    self.pong_due_ms = Some(now_ms + self.ping_timeout_ms);
+                    // The ping goes out with the next poll of the connection.
+                    cx.waker().wake_by_ref();
+                }
+            }
+        }
+        let due_ms = self
+            .next_ping_ms
+            .min(idle_due_ms)
+            .min(self.pong_due_ms.unwrap_or(u64::MAX));
+        self.deadline.set(due_ms);
+        let _ = self.deadline.poll_fired(cx);
+        false
+    }
+}

@@ -1,0 +1,88 @@
+//! The TLS handshake with a client.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
+
+use keel_observe::RejectReason;
+use keel_tls::Stream;
+use keel_types::ListenerId;
+use tokio::net::TcpStream;
+
+use crate::worker::Worker;
+
+/// A handshake that goes on; counted while it does.
+struct Going<'a>(&'a Cell<usize>);
+
+impl<'a> Going<'a> {
+    fn enter(count: &'a Cell<usize>, max: usize) -> Option<Going<'a>> {
+        if count.get() >= max {
+            return None;
+        }
+        count.set(count.get() + 1);
+        Some(Going(count))
+    }
+}
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Takes a connection through the handshake; none when it failed, which was counted.
+///
+/// A handshake costs as much as a hundred requests, so there is a limit to how many go on at a time,
+/// how often one client begins one, and how long each may take.
+pub async fn handshake(
+    worker: &Worker,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: ListenerId,
+) -> Option<Stream> {
+    let view = worker.view();
+    let metrics = view.metrics.listener(listener);
+    let plan = view.snapshot.listeners.get(usize::from(listener.0))?;
+    let tls = plan.tls.as_ref()?;
+    let going = Going::enter(&worker.handshakes, tls.handshakes_max);
+    let Some(_going) = going else {
+        metrics.rejected(RejectReason::Handshakes);
+        return None;
+    };
+    if false {
+        metrics.rejected(RejectReason::HandshakeRate);
+        return None;
+    }
+    let deadline = worker.deadlines.add();
+    let due_ms = worker.clock.now_ms() + tls.handshake_timeout_ms;
+    let mut accepting = pin!(tls.acceptor.accept(stream));
+    let shaken = std::future::poll_fn(|cx| {
+        if let Poll::Ready(done) = accepting.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        let now_ms = worker.clock.now_ms();
+        if now_ms >= due_ms || now_ms >= worker.drain_due_ms() {
+            return Poll::Ready(None);
+        }
+        deadline.set(due_ms.min(worker.drain_due_ms()));
+        let _ = deadline.poll_fired(cx);
+        Poll::Pending
+    })
+    .await;
+    match shaken {
+        Some(Ok(stream)) => {
+            metrics.handshake(true);
+            return Some(stream);
+        }
+        Some(Err(fault)) => {
+            metrics.handshake(false);
+            tracing::debug!(client = %peer, "TLS handshake failed: {fault}");
+        }
+        None => {
+            metrics.handshake(false);
+            tracing::debug!(client = %peer, "TLS handshake did not end in time");
+        }
+    }
+    None
+}

@@ -1,0 +1,56 @@
+//! The way to a server for one exchange: a connection of its own, or a place on a shared one.
+
+use std::net::SocketAddr;
+
+use keel_upstream::Connection;
+
+use crate::h2::H2Call;
+use crate::io::Io;
+
+/// The way to a server for one exchange.
+#[derive(Debug)]
+pub struct Link {
+    /// What the request goes into and the answer comes out of.
+    pub io: Io,
+    /// The server's address.
+    pub address: SocketAddr,
+    /// Requests that the connection carried before this one.
+    pub requests: u32,
+    /// The place on a shared HTTP/2 connection.
+    pub call: Option<H2Call>,
+}
+
+impl Link {
+    /// A connection for this exchange alone.
+    pub fn of(connection: Connection) -> Link {
+        Link {
+            io: Io::Bytes(connection.stream),
+            address: connection.address,
+            requests: connection.requests,
+            call: None,
+        }
+    }
+
+    /// A place on a shared connection; its stream is opened when the head goes out.
+    pub fn on(call: H2Call) -> Link {
+        Link {
+            io: Io::H2(Box::default()),
+            address: call.address(),
+            requests: call.requests_before(),
+            call: Some(call),
+        }
+    }
+
+    /// The connection, after this exchange went over it; a shared one is not ours to keep.
+    pub fn into_connection(self) -> Option<Connection> {
+        match self.io {
+            Io::Bytes(stream) => Some(Connection {
+                stream,
+                address: self.address,
+                requests: self.requests + 1,
+                idle_since_ms: 0,
+            }),
+            Io::H2(_) => None,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Framing: from the bytes of a source to the parts that a sink is given.
+
+use keel_http::write_chunk_size;
+use keel_net::Buf;
+
+use super::parts::{Decode, Encode, RelayFault, decode_chunks};
+use super::{COPY_MAX, Relay};
+
+impl Relay {
+    /// Takes what is in `input` as data of the body and prepares the parts to write.
+    pub(super) fn decode_into_parts(
+        &mut self,
+        input: &mut Buf,
+        first: bool,
+    ) -> Result<(), RelayFault> {
+        debug_assert!(
+            self.data_len == 0 && self.raw_len == 0,
+            "decoding over unwritten data"
+        );
+        self.taken = true;
+        match &mut self.decode {
+            Decode::Fixed(left) => {
+                let n = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(input.len());
+                *left -= n as u64;
+                (self.data_len, self.raw_len) = (n, n);
+                let ended = *left == 0;
+                self.frame_data()?;
+                if ended {
+                    self.end_of_body(&[]);
+                }
+            }
+            Decode::UntilClose => {
+                (self.data_len, self.raw_len) = (input.len(), input.len());
+                self.frame_data()?;
+            }
+            Decode::Stream(left) => {
+                if let Some(left) = left {
+                    *left = left
+                        .checked_sub(input.len() as u64)
+                        .ok_or(RelayFault::Cut)?;
+                }
+                (self.data_len, self.raw_len) = (input.len(), input.len());
+                self.frame_data()?;
+            }
+            Decode::Chunked(decoder) => {
+                let (data_len, raw_len, ended) = decode_chunks(decoder, input.filled_mut())?;
+                (self.data_len, self.raw_len) = (data_len, raw_len);
+                self.frame_data()?;
+                if ended {
+                    let trailers = match &self.decode {
+                        Decode::Chunked(decoder) => decoder.trailers().to_vec(),
+                        _ => Vec::new(),
+                    };
+                    self.end_of_body(&trailers);
+                }
+            }
+        }
+        self.settle(input, first);
+        Ok(())
+    }
+
+    /// Writes the framing around the data that was decoded.
+    fn frame_data(&mut self) -> Result<(), RelayFault> {
+        self.body_bytes += self.data_len as u64;
+        if self.body_bytes > self.body_bytes_max {
+            return Err(RelayFault::TooLarge);
+        }
+        if self.encode == Encode::Chunked && self.data_len > 0 {
+            write_chunk_size(&mut self.prefix, self.data_len);
+            self.suffix.extend_from_slice(b"\r\n");
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_of_body(&mut self, trailers: &[u8]) {
+        self.source_ended = true;
+        match self.encode {
+            Encode::Chunked => {
+                self.suffix.extend_from_slice(b"0\r\n");
+                self.suffix.extend_from_slice(trailers);
+                self.suffix.extend_from_slice(b"\r\n");
+            }
+            Encode::Stream => self.trailers.extend_from_slice(trailers),
+            Encode::Raw => {}
+        }
+    }
+
+    /// Small data joins the prefix, so that one plain write does, and so does the `first`, so that it
+    /// can be sent again; data that is nothing but framing leaves the input at once.
+    fn settle(&mut self, input: &mut Buf, first: bool) {
+        let joins = self.data_len <= COPY_MAX && (first || !self.prefix.is_empty());
+        if joins && let Some(data) = input.filled().get(..self.data_len) {
+            self.prefix.extend_from_slice(data);
+            self.prefix.append(&mut self.suffix);
+            self.data_len = 0;
+        }
+        if self.data_len == 0 {
+            input.consume(self.raw_len);
+            self.raw_len = 0;
+        }
+    }
+}
