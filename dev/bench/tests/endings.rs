@@ -32,7 +32,7 @@ fn start(dir: &Path, seconds: &str, json: &Path) -> Child {
             "--proxies",
             "nginx",
             "--scenarios",
-            "small,full",
+            "small,full,tls,handshake,h2-10k",
             "--rounds",
             "1",
         ])
@@ -101,7 +101,7 @@ fn a_short_run_measures_and_cleans_up() {
         assert_eq!(row["ratio"]["median"], 1.0, "{report}");
         assert_eq!(row["rounds"][0]["void"], Value::Null, "{report}");
     }
-    assert_eq!(reports.as_array().unwrap().len(), 2);
+    assert_eq!(reports.as_array().unwrap().len(), 5);
     assert_eq!(members(group), Vec::<u32>::new());
     std::fs::remove_file(&json).unwrap();
     assert_eq!(
@@ -109,6 +109,31 @@ fn a_short_run_measures_and_cleans_up() {
         0,
         "temporary files are left"
     );
+}
+
+#[test]
+fn idle_and_stopped_connections_are_held_open() {
+    if !has_nginx() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("out.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_keel-bench"))
+        .args(["memory", "--proxies", "nginx", "--idle", "20"])
+        .args(["--rows", "tls-idle,h2-idle,h2-no-window"])
+        .args(["--seconds", "1.5", "--json"])
+        .arg(&json)
+        .output()
+        .expect("the bench was built");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let rows: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    for row in rows.as_array().unwrap() {
+        assert_eq!(row["connections"], 20, "{row}");
+        assert_eq!(row["still_open"], 20, "{row}");
+        assert!(row["growth_kib"].as_f64().unwrap() > 1.0, "{row}");
+    }
+    assert_eq!(rows.as_array().unwrap().len(), 3);
 }
 
 #[test]

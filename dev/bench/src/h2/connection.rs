@@ -262,3 +262,87 @@ impl Session {
         self.ask(shared, now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn shared() -> Shared {
+        Shared {
+            target: Target {
+                address: SocketAddr::from(([127, 0, 0, 1], 1)),
+                client_addresses: 0,
+                tls: None,
+            },
+            requests: vec![Request::get("/x", "a")],
+            body_bytes: 5,
+            streams: 2,
+        }
+    }
+
+    /// A connection whose first two requests are under way.
+    fn session() -> Session {
+        let mut session = Session {
+            index: 0,
+            idle: false,
+            is_begun: true,
+            reader: FrameReader::default(),
+            streams: Vec::new(),
+            next_id: 1,
+            taken: 0,
+            answers: 0,
+            out: Vec::new(),
+        };
+        session.ask(&shared(), Instant::now()).unwrap();
+        session.out.clear();
+        session
+    }
+
+    fn answer(stream: u32, status: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        frames::put(&mut bytes, HEADERS, frames::END_HEADERS, stream, &[status]);
+        frames::put(&mut bytes, DATA, END_STREAM, stream, body);
+        bytes
+    }
+
+    #[test]
+    fn each_answer_makes_room_for_a_request() {
+        let (mut session, mut tally) = (session(), Tally::default());
+        let both = [answer(3, 0x88, b"12345"), answer(1, 0x88, b"12345")].concat();
+        let (first, second) = both.split_at(25);
+        session.take(first, &shared(), &mut tally).unwrap();
+        session.take(second, &shared(), &mut tally).unwrap();
+        assert_eq!((tally.latencies.total(), tally.not_2xx), (2, 0));
+        let mut ids: Vec<u32> = session.streams.iter().map(|stream| stream.id).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [5, 7]);
+        let mut wanted = Vec::new();
+        Request::get("/x", "a").put(&mut wanted, 5);
+        Request::get("/x", "a").put(&mut wanted, 7);
+        assert_eq!(session.out, wanted);
+    }
+
+    #[test]
+    fn other_statuses_are_told_and_other_lengths_are_faults() {
+        let (mut session, mut tally) = (session(), Tally::default());
+        let missing = answer(1, 0x8d, b"");
+        session.take(&missing, &shared(), &mut tally).unwrap();
+        assert_eq!((tally.latencies.total(), tally.not_2xx), (0, 1));
+        let short = answer(3, 0x88, b"1234");
+        assert!(session.take(&short, &shared(), &mut tally).is_err());
+    }
+
+    #[test]
+    fn what_ends_streams_or_connections_early_is_a_fault() {
+        for (kind, stream) in [(RST_STREAM, 1), (frames::GOAWAY, 0)] {
+            let mut bytes = Vec::new();
+            frames::put(&mut bytes, kind, 0, stream, &[0; 8]);
+            let taken = session().take(&bytes, &shared(), &mut Tally::default());
+            assert!(taken.is_err(), "{kind}");
+        }
+        let stranger = answer(9, 0x88, b"12345");
+        let taken = session().take(&stranger, &shared(), &mut Tally::default());
+        assert!(taken.is_err());
+    }
+}

@@ -11,11 +11,10 @@ use crate::protocol::Protocol;
 
 /// Writes the files; returns the command.
 pub(super) fn prepare(prepare: &Prepare<'_>) -> Result<Vec<OsString>> {
-    let log = prepare.dir.join("access.log");
     let config = config(
         prepare.setup,
         &prepare.listen.to_string(),
-        &log.to_string_lossy(),
+        &prepare.dir.to_string_lossy(),
     );
     let file = prepare.file("evenkeel.yaml", &serde_json::to_string_pretty(&config)?)?;
     Ok(vec![
@@ -25,7 +24,7 @@ pub(super) fn prepare(prepare: &Prepare<'_>) -> Result<Vec<OsString>> {
     ])
 }
 
-fn config(setup: &Setup, listen: &str, log: &str) -> Value {
+fn config(setup: &Setup, listen: &str, dir: &str) -> Value {
     let mut listener = json!({ "bind": listen });
     let mut pool = json!({ "servers": servers(setup) });
     if let Some(balance) = &setup.balance {
@@ -35,8 +34,6 @@ fn config(setup: &Setup, listen: &str, log: &str) -> Value {
     if setup.protocol.is_tls() {
         listener["tls"] = json!({
             "certificates": [{ "cert": CERTIFICATE, "key": KEY }],
-            // All connections come from one address, which no peer limits.
-            "handshakes": { "per_client": "off" },
         });
         listener["http2"] = json!(setup.protocol == Protocol::Http2);
     }
@@ -48,12 +45,16 @@ fn config(setup: &Setup, listen: &str, log: &str) -> Value {
     }
     config["listeners"] = json!({ "web": listener });
     config["pools"] = json!({ "app": pool });
+    if setup.protocol.is_tls() {
+        config["state"] = json!(format!("{dir}/state"));
+    }
     config["admin"] = json!("off");
     if setup.features.metrics {
         config["admin"] = json!({ "bind": "127.0.0.1:0" });
     }
     if setup.features.access_log {
-        config["access_log"] = json!({ "to": format!("file:{log}"), "format": "combined" });
+        config["access_log"] =
+            json!({ "to": format!("file:{dir}/access.log"), "format": "combined" });
     }
     if setup.features.header_edits {
         config["headers"] = json!({
@@ -149,7 +150,7 @@ mod tests {
     fn patience_keeps_the_defaults() {
         let mut setup = Setup::plain(&["127.0.0.1:1".parse().unwrap()]);
         setup.purpose = Purpose::Patience;
-        let config = config(&setup, "127.0.0.1:0", "/l");
+        let config = config(&setup, "127.0.0.1:0", "/d");
         assert_eq!(config["listeners"]["web"], json!({ "bind": "127.0.0.1:0" }));
         assert_eq!(
             config["pools"]["app"],
@@ -163,7 +164,9 @@ mod tests {
         let mut setup = Setup::plain(&[]);
         for (protocol, is_http2) in [(Protocol::Tls, false), (Protocol::Http2, true)] {
             setup.protocol = protocol;
-            let web = &config(&setup, "127.0.0.1:0", "/l")["listeners"]["web"];
+            let config = config(&setup, "127.0.0.1:0", "/d");
+            assert_eq!(config["state"], "/d/state");
+            let web = &config["listeners"]["web"];
             assert_eq!(web["tls"]["certificates"][0]["cert"], "site.pem");
             assert_eq!(web["http2"], is_http2);
         }
@@ -179,9 +182,9 @@ mod tests {
             metrics: true,
         };
         setup.weighted = true;
-        let config = config(&setup, "127.0.0.1:0", "/l");
+        let config = config(&setup, "127.0.0.1:0", "/d");
         assert_eq!(config["routes"][2]["match"]["path"], "/svc-00002/");
-        assert_eq!(config["access_log"]["to"], "file:/l");
+        assert_eq!(config["access_log"]["to"], "file:/d/access.log");
         assert_eq!(config["admin"]["bind"], "127.0.0.1:0");
         assert_eq!(config["pools"]["app"]["servers"][0]["weight"], 1);
     }
