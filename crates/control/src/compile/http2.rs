@@ -6,26 +6,31 @@ use keel_l7::{Http2Plan, ServerHttp2Plan, ServerProtocol};
 
 use super::pools::ms;
 
+/// Streams that were reset before we came to look at them; each is memory that nobody waits for.
+const PENDING_RESETS_MAX: u32 = 50;
+
 /// What is announced to clients of a listener, and where abuse begins.
 pub(super) fn clients(http2: &Http2, listener: &Listener) -> Http2Plan {
     let guard = H2GuardLimits::default();
-    let resets_max = http2.resets.min(guard.error_resets_max);
     Http2Plan {
         streams_max: http2.streams,
         stream_window_bytes: http2.window,
         connection_window_bytes: http2.connection_window,
         header_list_bytes_max: u32::try_from(listener.limits.head).unwrap_or(u32::MAX),
         send_buffer_bytes: per_stream(http2),
-        pending_resets_max: resets_max as usize,
-        local_resets_max: resets_max as usize,
+        pending_resets_max: http2.resets.min(PENDING_RESETS_MAX) as usize,
+        local_resets_max: http2.error_resets as usize,
         stall_timeout_ms: ms(http2.stall_timeout),
         guard: H2GuardLimits {
             resets_max: http2.resets,
-            error_resets_max: resets_max,
+            error_resets_max: http2.error_resets,
             pings_max: http2.pings,
             settings_max: http2.settings,
             continuations_max: http2.continuations,
+            priorities_max: http2.priorities,
             empty_data_max: http2.empty_frames,
+            small_data_max: http2.small_frames,
+            window_updates_max: http2.window_updates,
             header_block_bytes_max: u32::try_from(listener.limits.head).unwrap_or(u32::MAX),
             ..guard
         },

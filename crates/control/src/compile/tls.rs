@@ -2,7 +2,8 @@
 //!
 //! Nothing is written here: what is kept in the state folder is made at the start, so that a check leaves no trace.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use keel_config::model::{
     self, CertificateSource, Certificates, HeaderEdits, HeaderValue, Listener, ListenerTls, Model,
@@ -10,8 +11,8 @@ use keel_config::model::{
 };
 use keel_config::{Code, Span, Spanned, codes};
 use keel_tls::{
-    Acceptor, ClientCertificates, Notice, SelfSigned, ServerSettings, SessionSettings, Setting,
-    SettingsFault, TicketSettings, UnknownName, Version,
+    Acceptor, CertificateInfo, ClientCertificates, Notice, SelfSigned, ServerSettings,
+    SessionSettings, Setting, SettingsFault, TicketSettings, UnknownName, Version,
 };
 
 use super::Report;
@@ -19,6 +20,9 @@ use super::pools::ms;
 
 /// Folder of the local CA in the state folder.
 const CA_FOLDER: &str = "ca";
+/// From how many days before its end on a certificate is warned of, as while it runs.
+const EXPIRING_DAYS: i64 = 21;
+const DAY_S: i64 = 86_400;
 
 /// What the start needs to make the TLS of a listener.
 #[derive(Debug, Clone)]
@@ -78,13 +82,16 @@ fn judge(report: &mut Report<'_>, tls: &Spanned<ListenerTls>, settings: &ServerS
     trial.state_folder = PathBuf::new();
     let own = trial.self_signed.take().is_some();
     match Acceptor::new(trial) {
-        Ok((_, notices)) => {
+        Ok((acceptor, notices)) => {
             for notice in notices.iter().filter(|notice| notice.warning) {
                 warn(
                     report,
                     listener_span(tls, notice.setting, &notice.what),
                     notice,
                 );
+            }
+            for one in acceptor.certificates() {
+                warn_of_end(report, tls, &one);
             }
         }
         Err(faults) => {
@@ -101,6 +108,34 @@ fn judge(report: &mut Report<'_>, tls: &Spanned<ListenerTls>, settings: &ServerS
             }
         }
     }
+}
+
+/// Warns of a certificate that ends soon. Of one that has ended there is a notice.
+fn warn_of_end(report: &mut Report<'_>, tls: &Spanned<ListenerTls>, one: &CertificateInfo) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    let left = one.not_after.saturating_sub(now);
+    let Certificates::Files(files) = &tls.certificates else {
+        return;
+    };
+    if left <= 0 || left > EXPIRING_DAYS * DAY_S {
+        return;
+    }
+    let path = Path::new(&one.source);
+    let from = |file: &&Spanned<CertificateSource>| match &file.value {
+        CertificateSource::Pair { cert, .. } => cert.value == path,
+        CertificateSource::Bundle(bundle) => bundle.value == path,
+        CertificateSource::Directory(folder) => path.starts_with(&folder.value),
+    };
+    let what = format!(
+        "the certificate in {} for {} ends in {} days",
+        one.source,
+        one.names.join(", "),
+        left / DAY_S
+    );
+    let span = files.iter().find(from);
+    let span = span.map_or(tls.span, |file| source_span(file, &what));
+    report.add(&codes::CERTIFICATE, span, what, "renew it");
 }
 
 /// Reports a fault of a setting.

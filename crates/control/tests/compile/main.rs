@@ -6,6 +6,7 @@ mod bad;
 mod examples;
 mod explain;
 mod plans;
+mod tls;
 
 use keel_config::{Diagnostic, render_all};
 use keel_control::{Compiled, compile};
