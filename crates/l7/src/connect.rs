@@ -6,9 +6,8 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::snapshot::Connector;
 use keel_observe::ServerMetrics;
-use keel_tls::{Alpn, Stream};
+use keel_tls::{Alpn, Connector, Stream};
 use keel_upstream::{Connection, start_connect};
 use tokio::net::TcpStream;
 

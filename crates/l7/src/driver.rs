@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::error::Kind;
 use crate::exchange::{Exchange, NO_FRAMING, Record};
 use crate::finish::finish;
+use crate::grpc::Call;
 use crate::hash::hash_of;
 use crate::own::{answer_ourselves, fail};
 use crate::pass::pass_to;
@@ -106,6 +107,7 @@ pub async fn refuse(
 fn begin_record(worker: &Worker, view: &View, client: &Client, ex: &mut Exchange) {
     ex.up.release(&worker.bufs);
     ex.down.release(&worker.bufs);
+    ex.call = None;
     ex.record = Record {
         start_us: worker.clock.tick(),
         client_ip: client.peer.ip(),
@@ -126,6 +128,7 @@ async fn walk_phases(walk: &mut Walk<'_>) -> Result<Next, Kind> {
         .routes
         .get(route_id.0 as usize)
         .ok_or(Kind::Internal)?;
+    walk.ex.call = Call::of(walk.ex, route, walk.worker.clock.now_ms());
     let body_bytes_max = route.body_bytes_max.unwrap_or(walk.listener.body_bytes_max);
     if matches!(walk.ex.framing.body, BodyLength::Fixed(bytes) if bytes > body_bytes_max) {
         return Err(Kind::BodyTooLarge);

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::grpc::Call;
 use crate::link::Link;
 use crate::relay::Relay;
 use keel_balance::Permit;
@@ -155,6 +156,8 @@ pub struct Exchange {
     pub up: Relay,
     /// Server to client.
     pub down: Relay,
+    /// What is special about it when it is a call of gRPC.
+    pub call: Option<Call>,
     /// For log and metrics.
     pub record: Record,
 }
@@ -181,6 +184,7 @@ impl Exchange {
             sent_copy: Vec::new(),
             up: Relay::default(),
             down: Relay::default(),
+            call: None,
             record: Record::default(),
         }
     }

@@ -16,6 +16,7 @@ use keel_types::PoolId;
 use crate::connect::open;
 use crate::error::{Kind, Retry};
 use crate::exchange::{Attempt, TRIES_CEILING};
+use crate::grpc::Call;
 use crate::h2::{H2Body, H2Call, answer_head, read_answer, request_head};
 use crate::hash::hash_of;
 use crate::heads::{RequestHeadPlan, write_interim, write_request};
@@ -271,11 +272,17 @@ fn begin_request(
     let encode = match body {
         _ if link.call.is_some() => Encode::Stream,
         BodyLength::Chunked => Encode::Chunked,
+        _ if walk.ex.call.is_some_and(Call::recodes_request) => Encode::Chunked,
         _ => Encode::Raw,
     };
     let now_ms = walk.worker.clock.now_ms();
     let body_bytes_max = route.body_bytes_max.unwrap_or(walk.listener.body_bytes_max);
     let framed = walk.client.io.is_h2();
+    let call = walk.ex.call;
+    let recoded = call.is_some_and(Call::recodes_request);
+    if recoded && !walk.ex.up.is_untouched() {
+        return Err(Kind::SendFailed);
+    }
     match walk.ex.up.is_untouched() {
         true => walk
             .ex
@@ -283,6 +290,7 @@ fn begin_request(
             .begin(bufs, (body, framed), encode, body_bytes_max, now_ms),
         false => walk.ex.up.begin_again(encode, now_ms),
     }
+    walk.ex.up.set_web(call.and_then(Call::request_codec));
     let mut out = std::mem::take(walk.ex.up.head_mut());
     let head = RequestHeadPlan {
         route,
@@ -304,6 +312,8 @@ fn begin_request(
         request_id: &walk.view.snapshot.request_id,
         websocket_key: (walk.ex.head.extended_connect && link.call.is_none())
             .then(|| websocket_key([walk.worker.random(), walk.worker.random()])),
+        content_type: call.and_then(|call| call.request_type(walk.ex)),
+        body: if recoded { BodyLength::Chunked } else { body },
     };
     write_request(&mut out, walk.ex, &head, &walk.vars());
     walk.ex.record.sent_us = walk.worker.clock.now_us();
@@ -361,7 +371,7 @@ fn open_stream(
 fn up_fault(fault: RelayFault) -> Kind {
     match fault {
         RelayFault::Source(_) | RelayFault::Cut => Kind::ClientGone,
-        RelayFault::Framing(_) => Kind::BadBody,
+        RelayFault::Framing(_) | RelayFault::Recoding(_) => Kind::BadBody,
         RelayFault::TooLarge => Kind::BodyTooLarge,
         RelayFault::Sink(_) => Kind::SendFailed,
     }
@@ -377,7 +387,7 @@ async fn send(
 ) -> Result<(), Kind> {
     walk.worker.bufs.give(&mut walk.ex.answer_buf);
     walk.ex.answer_scan.reset();
-    let times = Times::of(walk, route, &plan.pool);
+    let times = Times::of(walk, route, plan);
     let mut up_failed = false;
     let mut sent_ms = None;
     for _ in 0..INTERIM_MAX {

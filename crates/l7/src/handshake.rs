@@ -50,7 +50,7 @@ pub async fn handshake(
         metrics.rejected(RejectReason::Handshakes);
         return None;
     };
-    if false {
+    if !worker.may_shake(listener, tls.per_client, peer.ip()) {
         metrics.rejected(RejectReason::HandshakeRate);
         return None;
     }

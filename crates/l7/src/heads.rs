@@ -14,6 +14,7 @@ use keel_http::{
 use crate::exchange::Exchange;
 use crate::forwarded::{dropped_claims, write_forwarded};
 use crate::relay::Encode;
+use crate::reply::reason;
 use crate::snapshot::{Edits, HostPlan, ListenerPlan, RequestIdPlan, RoutePlan};
 use crate::vars::Vars;
 
@@ -43,6 +44,10 @@ pub struct RequestHeadPlan<'a> {
     pub request_id: &'a RequestIdPlan,
     /// `Sec-WebSocket-Key` for a WebSocket that came over HTTP/2, which has none (RFC 8441, 5).
     pub websocket_key: Option<[u8; 24]>,
+    /// `Content-Type` in place of the client's: gRPC-Web is bridged.
+    pub content_type: Option<Vec<u8>>,
+    /// The length of the body, as the server is told.
+    pub body: BodyLength,
 }
 
 /// Writes the head of the request for the server.
@@ -67,9 +72,12 @@ pub fn write_request(
     out.extend_from_slice(b"\r\n");
 
     let forwarded = plan.route.forwarded;
-    let drop = FRAMING
+    let mut drop = FRAMING
         .with(HeaderId::Host)
         .union(dropped_claims(forwarded, plan.trusted));
+    if plan.content_type.is_some() {
+        drop = drop.with(HeaderId::ContentType);
+    }
     let edits = [
         &plan.request_id.replaces,
         &plan.listener.request_edits,
@@ -86,7 +94,10 @@ pub fn write_request(
         ex.framing.nominates,
     );
 
-    write_body_framing(out, ex.framing.body, ex.head.method);
+    write_body_framing(out, plan.body, ex.head.method);
+    if let Some(content_type) = &plan.content_type {
+        write_field(out, b"Content-Type", content_type);
+    }
     if ex.framing.upgrade
         && let Some(protocol) = ex.head.fields.first(HeaderId::Upgrade, buf)
     {
@@ -96,7 +107,7 @@ pub fn write_request(
         if let Some(key) = plan.websocket_key {
             write_field(out, b"Sec-WebSocket-Key", &key);
         }
-    } else if ex.framing.te_trailers {
+    } else if ex.framing.te_trailers || plan.content_type.is_some() {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     write_forwarded(out, ex, plan, edited(&own));
@@ -181,7 +192,8 @@ fn write_body_framing(out: &mut Vec<u8>, body: BodyLength, method: Method) {
     }
 }
 
-fn write_length(out: &mut Vec<u8>, bytes: u64) {
+/// Appends `Content-Length`.
+pub fn write_length(out: &mut Vec<u8>, bytes: u64) {
     out.extend_from_slice(b"Content-Length: ");
     write_number(out, bytes);
     out.extend_from_slice(b"\r\n");
@@ -276,6 +288,8 @@ pub struct AnswerHeadPlan<'a> {
     pub keep_alive: bool,
     /// Now, as `Date` writes it.
     pub date: &'a [u8],
+    /// `Content-Type` in place of the server's: gRPC-Web is bridged.
+    pub content_type: Option<Vec<u8>>,
     /// Name of the server and times since the start, when the route shows them.
     pub shown: Option<ShownBackend<'a>>,
 }
@@ -320,16 +334,28 @@ impl AnswerBody {
 /// Writes the head of the server's answer for the client.
 pub fn write_answer(out: &mut Vec<u8>, ex: &Exchange, plan: &AnswerHeadPlan<'_>, vars: &Vars<'_>) {
     let buf = ex.answer_buf.filled();
-    write_status_line(out, ex.answer.status, ex.answer.reason.of(buf));
+    let phrase = match ex.answer.version {
+        // HTTP/2 has none.
+        Version::Http2 => reason(ex.answer.status).as_bytes(),
+        _ => ex.answer.reason.of(buf),
+    };
+    write_status_line(out, ex.answer.status, phrase);
     let edits = [&plan.listener.response_edits, &plan.route.response_edits];
+    let drop = match plan.content_type {
+        Some(_) => FRAMING.with(HeaderId::ContentType),
+        None => FRAMING,
+    };
     copy_kept(
         out,
         buf,
         &ex.answer.fields,
-        FRAMING,
+        drop,
         &edits,
         ex.answer_framing.nominates,
     );
+    if let Some(content_type) = &plan.content_type {
+        write_field(out, b"Content-Type", content_type);
+    }
     if !ex.answer.fields.contains(HeaderId::Date) && !edited(&edits).contains(HeaderId::Date) {
         write_field(out, b"Date", plan.date);
     }

@@ -14,6 +14,7 @@ pub mod exchange;
 mod finish;
 mod forward;
 mod forwarded;
+mod grpc;
 mod h2;
 mod handshake;
 mod hash;

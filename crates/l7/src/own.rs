@@ -5,6 +5,7 @@ use keel_types::{Reason, Side, Termination};
 
 use crate::driver::Next;
 use crate::error::Kind;
+use crate::grpc::fail_call;
 use crate::h2::answer_head;
 use crate::reply::{Reply, ReplyFacts, error_body, fixed, render_location, write_reply};
 use crate::snapshot::{RoutePlan, Target};
@@ -149,6 +150,9 @@ pub(crate) async fn fail(walk: &mut Walk<'_>, kind: Kind) -> Next {
     }
     let view = walk.view;
     let route = view.snapshot.routes.get(walk.ex.record.route.0 as usize);
+    if walk.ex.call.is_some() {
+        return fail_call(walk, &row).await.unwrap_or(Next::Close);
+    }
     let (content_type, body) = error_body(walk.ex, route, &row);
     let reply = Reply {
         status: row.status,

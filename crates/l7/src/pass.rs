@@ -96,7 +96,15 @@ fn begin_answer(
     pool: PoolId,
     (server, from_stream): (usize, bool),
 ) -> Result<bool, Kind> {
-    let body = answer_body(walk.ex);
+    let mut body = answer_body(walk.ex);
+    let bridge = walk.ex.call.and_then(|call| call.answer_bridge(walk.ex));
+    let (content_type, codec) = bridge.unzip();
+    if content_type.is_some() && walk.ex.answer_framing.body != BodyLength::Empty {
+        body = match walk.ex.head.version {
+            Version::Http10 => AnswerBody::UntilClose,
+            _ => AnswerBody::Chunked,
+        };
+    }
     // A request whose body is still coming may never end; its connection is not promised to anybody.
     let keep_alive = keeps_alive(walk) && walk.ex.up.is_done() && body != AnswerBody::UntilClose;
     let now_us = walk.worker.clock.now_us();
@@ -115,6 +123,7 @@ fn begin_answer(
         now_us / 1000,
     );
     walk.ex.down.set_read_size(walk.client.read_size);
+    walk.ex.down.set_web(codec);
     let shown = route.show_backend.then(|| ShownBackend {
         server: view
             .pool(pool)
@@ -131,6 +140,7 @@ fn begin_answer(
             body,
             keep_alive,
             date,
+            content_type,
             shown,
         };
         write_answer(&mut out, walk.ex, &plan, &walk.vars());
@@ -163,10 +173,14 @@ fn answer_body(ex: &Exchange) -> AnswerBody {
         return AnswerBody::Declared(ex.answer_framing.declared_length);
     }
     match ex.answer_framing.body {
+        // An answer of trailers alone has no length; HTTP/2 tells its end by itself.
+        BodyLength::Empty if ex.head.version == Version::Http2 => {
+            AnswerBody::Declared(ex.answer_framing.declared_length)
+        }
         BodyLength::Empty => AnswerBody::Fixed(0),
         BodyLength::Fixed(bytes) => AnswerBody::Fixed(bytes),
         // Chunks let the client see an answer that was cut off (RFC 9112, 8).
-        BodyLength::Chunked | BodyLength::UntilClose if ex.head.version == Version::Http11 => {
+        BodyLength::Chunked | BodyLength::UntilClose if ex.head.version != Version::Http10 => {
             AnswerBody::Chunked
         }
         BodyLength::Chunked | BodyLength::UntilClose => AnswerBody::UntilClose,
@@ -176,7 +190,9 @@ fn answer_body(ex: &Exchange) -> AnswerBody {
 fn down_fault(fault: RelayFault) -> Kind {
     match fault {
         RelayFault::Source(_) | RelayFault::Cut => Kind::AnswerCut,
-        RelayFault::Framing(_) | RelayFault::TooLarge => Kind::BadAnswerBody,
+        RelayFault::Framing(_) | RelayFault::Recoding(_) | RelayFault::TooLarge => {
+            Kind::BadAnswerBody
+        }
         RelayFault::Sink(_) => Kind::ClientAborted,
     }
 }
@@ -191,7 +207,7 @@ async fn pass_answer(
     let Some(plan) = walk.view.pool(pool) else {
         return Err(Kind::Internal);
     };
-    let times = Times::of(walk, route, &plan.pool);
+    let times = Times::of(walk, route, plan);
     let mut up_over = walk.ex.up.is_done();
     std::future::poll_fn(|cx| {
         if let Poll::Ready(done) = poll_both(walk, cx, attempt, &mut up_over) {
@@ -262,11 +278,15 @@ fn due(walk: &Walk<'_>, times: &Times, up_over: bool) -> (u64, Kind) {
         ),
         _ => answer,
     };
-    if request.0 < answer.0 {
+    let first = if request.0 < answer.0 {
         request
     } else {
         answer
+    };
+    if times.deadline_ms < first.0 {
+        return (times.deadline_ms, Kind::AnswerStalled);
     }
+    first
 }
 
 /// Somebody is slow: holds no more than the log and the rest of the body need. Gives when to look

@@ -14,7 +14,7 @@ use keel_http::{BodyLength, ChunkedDecoder};
 use keel_net::{Buf, BufPool, LARGE, MEDIUM, TINY};
 
 use parts::Decode;
-pub use parts::{Encode, RelayFault, Sink, Source, Waiting};
+pub use parts::{Encode, RelayFault, Sink, Source, Waiting, Web};
 
 /// Data up to this size is copied behind a head rather than written as a part of its own.
 const COPY_MAX: usize = 2048;
@@ -39,6 +39,8 @@ pub struct Relay {
     suffix_at: usize,
     /// Field lines for after the body, where the sink frames the message.
     trailers: Vec<u8>,
+    /// What the body is turned into on the way.
+    web: Option<Box<Web>>,
     /// The sink has been told where the message ends.
     ended: bool,
     /// A message was begun and not released yet.
@@ -81,6 +83,7 @@ impl Default for Relay {
             suffix: Vec::new(),
             suffix_at: 0,
             trailers: Vec::new(),
+            web: None,
             ended: true,
             begun: false,
             source_ended: true,
@@ -150,6 +153,11 @@ impl Relay {
         self.progress_ms = now_ms;
     }
 
+    /// What the body is turned into on the way: set it after [`Relay::begin`].
+    pub fn set_web(&mut self, web: Option<Box<Web>>) {
+        self.web = web;
+    }
+
     /// The bytes that will be written before the body; write the head into it after
     /// [`Relay::begin`] and before the first poll.
     pub fn head_mut(&mut self) -> &mut Vec<u8> {
@@ -175,6 +183,7 @@ impl Relay {
         (self.data_len, self.data_at, self.raw_len) = (0, 0, 0);
         self.source_ended = true;
         self.ended = true;
+        self.web = None;
         self.trailers.clear();
         self.taken = false;
         self.whole_at = None;
@@ -281,7 +290,7 @@ impl Relay {
             }
             if !input.is_empty() {
                 self.decode_into_parts(input, false)?;
-                self.end_with(source);
+                self.end_with(source)?;
                 if !self.is_flushed() || self.source_ended {
                     continue;
                 }
@@ -317,11 +326,12 @@ impl Relay {
 
     /// Ends the message with its last data when the source says that nothing follows, so that both
     /// go out together.
-    fn end_with<R: Source>(&mut self, source: &R) {
+    fn end_with<R: Source>(&mut self, source: &R) -> Result<(), RelayFault> {
         let complete = matches!(self.decode, Decode::Stream(None | Some(0)));
         if complete && !self.source_ended && source.is_at_end() {
-            self.end_of_body(&[]);
+            self.end_of_body(&[])?;
         }
+        Ok(())
     }
 
     /// Writes what is decoded; ready when all of it is written.
@@ -434,13 +444,9 @@ impl Relay {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(RelayFault::Source(error))),
             Poll::Ready(Ok(0)) => match self.decode {
-                Decode::UntilClose => {
-                    self.end_of_body(&[]);
-                    Poll::Ready(Ok(()))
-                }
+                Decode::UntilClose => Poll::Ready(self.end_of_body(&[])),
                 Decode::Stream(None | Some(0)) => {
-                    self.end_of_body(&source.take_trailers());
-                    Poll::Ready(Ok(()))
+                    Poll::Ready(self.end_of_body(&source.take_trailers()))
                 }
                 _ => Poll::Ready(Err(RelayFault::Cut)),
             },

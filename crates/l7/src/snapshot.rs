@@ -12,19 +12,7 @@ use keel_http::template::Template;
 use keel_http::{H2GuardLimits, HeadLimits, HeaderId, HeaderSet};
 use keel_observe::AccessLog;
 use keel_route::Router;
-use keel_tls::Acceptor;
-#[derive(Debug)]
-pub struct Connector;
-impl Connector {
-    pub async fn connect(
-        &self,
-        _h: &str,
-        _s: tokio::net::TcpStream,
-    ) -> Result<keel_tls::Stream, keel_tls::HandshakeFault> {
-        Err(keel_tls::HandshakeFault::Closed)
-    }
-}
-pub type Rate = u32;
+use keel_tls::{Acceptor, Connector};
 use keel_types::{PoolId, RouteId};
 use keel_upstream::Pool;
 
@@ -106,8 +94,8 @@ pub struct TlsPlan {
     pub handshake_timeout_ms: u64,
     /// Handshakes at a time on one worker; more connections than that are closed at once.
     pub handshakes_max: usize,
-    /// Handshakes a second that one client may begin on one worker, and how many at once.
-    pub per_client: Option<Rate>,
+    /// Handshakes a second that one client may begin on one worker.
+    pub per_client: Option<u32>,
     /// Whether servers are told of the client's certificate (`X-Client-Cert-…`).
     pub client_headers: bool,
 }
@@ -258,6 +246,8 @@ pub struct RoutePlan {
     pub forwarded: ForwardedPlan,
     /// `Host` for the server; the pool's when unset.
     pub host: Option<HostPlan>,
+    /// Whether gRPC-Web is bridged to gRPC.
+    pub grpc_web: bool,
     /// Whether answers name the server and the times.
     pub show_backend: bool,
     /// Positions of the access logs to write; the listener's when unset.

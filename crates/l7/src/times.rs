@@ -1,10 +1,8 @@
 //! Deadlines of one attempt: whom we wait for, and until when.
 
-use keel_upstream::Pool;
-
 use crate::error::Kind;
 use crate::relay::Waiting;
-use crate::snapshot::{MIN_RATE_GRACE_MS, RoutePlan};
+use crate::snapshot::{MIN_RATE_GRACE_MS, PoolPlan, RoutePlan};
 use crate::walk::Walk;
 
 /// The times that apply to one attempt, in milliseconds.
@@ -20,24 +18,44 @@ pub struct Times {
     /// Bytes per second that the client's body must reach.
     body_rate_min: u64,
     started_ms: u64,
+    /// When the client gives up, in milliseconds of the worker's clock.
+    pub deadline_ms: u64,
 }
 
 impl Times {
     /// The times of a route towards a pool.
-    pub fn of(walk: &Walk<'_>, route: &RoutePlan, pool: &Pool) -> Times {
+    pub fn of(walk: &Walk<'_>, route: &RoutePlan, plan: &PoolPlan) -> Times {
+        let pool = &plan.pool;
+        let tunnel_timeout_ms = route.timeouts.tunnel_ms.unwrap_or(plan.tunnel_timeout_ms);
         let times = &route.timeouts;
+        // Streams of gRPC say something when there is something to say.
+        let pause_ms = walk.ex.call.map(|_| tunnel_timeout_ms);
+        let read_ms = pause_ms.unwrap_or(pool.read_timeout_ms);
+        let body_ms = pause_ms.unwrap_or(walk.listener.body_timeout_ms);
         Times {
-            read_ms: times.read_ms.unwrap_or(pool.read_timeout_ms),
+            read_ms: times.read_ms.unwrap_or(read_ms),
             send_ms: times.send_ms.unwrap_or(pool.send_timeout_ms),
-            body_ms: times.body_ms.unwrap_or(walk.listener.body_timeout_ms),
+            body_ms: times.body_ms.unwrap_or(body_ms),
             client_send_ms: client_send_ms(walk),
-            body_rate_min: walk.listener.body_rate_min,
+            body_rate_min: match walk.ex.call {
+                Some(_) => 0,
+                None => walk.listener.body_rate_min,
+            },
+            deadline_ms: walk.ex.call.map_or(u64::MAX, |call| call.due_ms),
             started_ms: walk.worker.clock.now_ms(),
         }
     }
 
     /// When what we wait for is overdue, and what that means then.
     pub fn due(&self, walk: &Walk<'_>, sent_ms: Option<u64>, now_ms: u64) -> (u64, Kind) {
+        let (due_ms, kind) = self.due_of_phase(walk, sent_ms, now_ms);
+        match self.deadline_ms < due_ms {
+            true => (self.deadline_ms, Kind::AnswerTimeout),
+            false => (due_ms, kind),
+        }
+    }
+
+    fn due_of_phase(&self, walk: &Walk<'_>, sent_ms: Option<u64>, now_ms: u64) -> (u64, Kind) {
         let up = &walk.ex.up;
         if let Some(sent_ms) = sent_ms {
             return (sent_ms + self.read_ms, Kind::AnswerTimeout);

@@ -135,6 +135,7 @@ fn begin(walk: &mut Walk<'_>, route: &RoutePlan, server_is_stream: bool) -> Resu
             body: AnswerBody::None,
             keep_alive: true,
             date,
+            content_type: None,
             shown: None,
         };
         write_answer(&mut out, walk.ex, &plan, &walk.vars());

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use keel_http::HeaderId;
 use keel_http::template::{Var, Variables};
+use keel_tls::{Alpn, PeerCertificate, TlsFacts};
 
 use crate::exchange::Exchange;
 use crate::heads::{write_ip, write_number};
@@ -36,6 +37,8 @@ pub struct Vars<'a> {
     pub view: &'a View,
     /// The connection.
     pub connection: ConnectionFacts,
+    /// The client's TLS session.
+    pub tls: Option<&'a TlsFacts>,
     /// The wall clock when the record is written, in microseconds since the Unix epoch.
     pub unix_us: u64,
 }
@@ -46,6 +49,7 @@ impl Variables for Vars<'_> {
         let known = self.write_request(var, out)
             || self.write_answer(var, out)
             || self.write_connection(var, out)
+            || self.write_tls(var, out)
             || self.write_names(var, out);
         known && out.len() > before
     }
@@ -155,6 +159,34 @@ impl Vars<'_> {
             }
             _ => return false,
         }
+        true
+    }
+
+    /// What the client's TLS session is.
+    fn write_tls(&self, var: &Var, out: &mut Vec<u8>) -> bool {
+        let Some(tls) = self.tls else {
+            return false;
+        };
+        let client = tls.client.as_deref();
+        let of_client = |get: fn(&PeerCertificate) -> &str| client.map_or("", get);
+        let value = match var {
+            Var::SslProtocol => tls.version,
+            Var::SslCipher => tls.cipher,
+            Var::SslServerName => tls.server_name.as_deref().unwrap_or(""),
+            Var::SslSessionId => &tls.session_id,
+            Var::SslSessionReused if tls.resumed => "r",
+            Var::SslSessionReused => ".",
+            Var::SslAlpn => tls.alpn.map_or("", Alpn::as_str),
+            Var::SslJa4 => &tls.ja4,
+            Var::SslClientVerify if client.is_some() => "SUCCESS",
+            Var::SslClientVerify => "NONE",
+            Var::SslClientSDn => of_client(|client| &client.subject),
+            Var::SslClientIDn => of_client(|client| &client.issuer),
+            Var::SslClientSerial => of_client(|client| &client.serial),
+            Var::SslClientFingerprint => of_client(|client| &client.fingerprint_sha256),
+            _ => return false,
+        };
+        out.extend_from_slice(value.as_bytes());
         true
     }
 

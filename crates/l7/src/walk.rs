@@ -71,6 +71,7 @@ impl<'a> Walk<'a> {
                 scheme: self.listener.scheme,
                 listener: usize::from(self.client.listener.0),
             },
+            tls: self.client.tls.as_deref(),
             unix_us: self.worker.clock.unix_us(self.worker.clock.now_us()),
         }
     }

@@ -4,6 +4,7 @@
 //! balancers and in the [`Gate`].
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 use keel_net::{BufPool, Clock, Deadlines, Drain};
 use keel_observe::{LogBuffer, WorkerMetrics};
+use keel_tls::rates::{ClientRates, RateLimit};
 use keel_types::{ListenerId, PoolId, RouteId};
 use keel_upstream::IdleConnections;
 
@@ -130,6 +132,8 @@ pub struct Worker {
         reason = "lent as boxes: moving one would cost more than a pointer"
     )]
     exchanges: RefCell<Vec<Box<Exchange>>>,
+    /// How often clients begin handshakes, by listener.
+    handshake_rates: RefCell<Vec<Option<ClientRates>>>,
 }
 
 /// Exchanges of ended streams that are kept for the next ones.
@@ -166,6 +170,7 @@ impl Worker {
             drain_due_ms: Cell::new(u64::MAX),
             handshakes: Cell::new(0),
             exchanges: RefCell::default(),
+            handshake_rates: RefCell::default(),
         }
     }
 
@@ -180,6 +185,24 @@ impl Worker {
         let view = self.view.borrow();
         let plan = view.snapshot.listeners.get(usize::from(listener.0));
         plan.is_some_and(|plan| plan.tls.is_some())
+    }
+
+    /// Whether a client may begin a handshake now; `per_second` is what one may.
+    pub fn may_shake(&self, listener: ListenerId, per_second: Option<u32>, client: IpAddr) -> bool {
+        let Some(per_second) = per_second else {
+            return true;
+        };
+        let position = usize::from(listener.0);
+        let mut all = self.handshake_rates.borrow_mut();
+        if all.len() <= position {
+            all.resize_with(position + 1, || None);
+        }
+        let Some(rates) = all.get_mut(position) else {
+            return true;
+        };
+        rates
+            .get_or_insert_with(|| ClientRates::new(RateLimit::per_second(per_second)))
+            .allow(client, self.clock.now_ms())
     }
 
     /// An exchange with nothing in it, for a stream.

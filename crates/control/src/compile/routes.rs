@@ -12,7 +12,7 @@ use keel_l7::{
     XForwarded,
 };
 use keel_route::{
-    HostPattern, Matcher, PathInMatcher, PathPattern, RouteFault, RouteSpec, Router, Step,
+    HostPattern, Matcher, PathInMatcher, PathPattern, RouteFault, RouteSpec, Router, Step, TlsFact,
     ValueTest,
 };
 
@@ -193,6 +193,14 @@ fn matcher(condition: &Condition, path: &mut Vec<Step>, places: &mut Places) -> 
             test,
         }),
         Condition::Client(nets) => Matcher::Client(nets.iter().map(|net| net.value).collect()),
+        Condition::Tls(test) => {
+            let fact = tls_fact(test.fact);
+            let parts = test.tests.iter().map(|value| {
+                let test = value_test(value);
+                (Matcher::Tls { fact, test }, value.span, value_code(value))
+            });
+            alternatives(parts.collect(), path, places)
+        }
         Condition::Scheme(scheme) => Matcher::Scheme(keel_config::Word::word(*scheme).to_owned()),
     }
 }
@@ -253,6 +261,17 @@ fn path_pattern(pattern: &model::PathPattern) -> PathPattern {
     }
 }
 
+fn tls_fact(fact: model::TlsFact) -> TlsFact {
+    match fact {
+        model::TlsFact::ServerName => TlsFact::ServerName,
+        model::TlsFact::Version => TlsFact::Version,
+        model::TlsFact::Ja4 => TlsFact::Ja4,
+        model::TlsFact::ClientSubject => TlsFact::ClientSubject,
+        model::TlsFact::ClientFingerprint => TlsFact::ClientFingerprint,
+        model::TlsFact::ClientVerified => TlsFact::ClientVerified,
+    }
+}
+
 fn path_code(pattern: &model::PathPattern) -> &'static Code {
     match pattern {
         model::PathPattern::Exact(_) | model::PathPattern::Prefix { .. } => &codes::BAD_PATH,
@@ -304,6 +323,7 @@ fn plan(
         response_edits: response_edits(report, route),
         forwarded: forwarded(&route.forwarded),
         host: route.host.as_ref().map(host),
+        grpc_web: route.grpc_web.value,
         show_backend: route.show_backend.unwrap_or(model.show_backend),
         logs: route.access_log.as_ref().map(|ids| logs::positions(ids)),
         error_pages: if own_pages {
@@ -409,6 +429,7 @@ fn bare_plan(name: String, target: Target, error_pages: Arc<[ErrorPage]>) -> Rou
         response_edits: Edits::default(),
         forwarded: FORWARDED_DEFAULT,
         host: None,
+        grpc_web: false,
         show_backend: false,
         logs: None,
         error_pages,

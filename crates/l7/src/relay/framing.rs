@@ -26,14 +26,14 @@ impl Relay {
                 *left -= n as u64;
                 (self.data_len, self.raw_len) = (n, n);
                 let ended = *left == 0;
-                self.frame_data()?;
+                self.frame_data(input)?;
                 if ended {
-                    self.end_of_body(&[]);
+                    self.end_of_body(&[])?;
                 }
             }
             Decode::UntilClose => {
                 (self.data_len, self.raw_len) = (input.len(), input.len());
-                self.frame_data()?;
+                self.frame_data(input)?;
             }
             Decode::Stream(left) => {
                 if let Some(left) = left {
@@ -42,18 +42,18 @@ impl Relay {
                         .ok_or(RelayFault::Cut)?;
                 }
                 (self.data_len, self.raw_len) = (input.len(), input.len());
-                self.frame_data()?;
+                self.frame_data(input)?;
             }
             Decode::Chunked(decoder) => {
                 let (data_len, raw_len, ended) = decode_chunks(decoder, input.filled_mut())?;
                 (self.data_len, self.raw_len) = (data_len, raw_len);
-                self.frame_data()?;
+                self.frame_data(input)?;
                 if ended {
                     let trailers = match &self.decode {
                         Decode::Chunked(decoder) => decoder.trailers().to_vec(),
                         _ => Vec::new(),
                     };
-                    self.end_of_body(&trailers);
+                    self.end_of_body(&trailers)?;
                 }
             }
         }
@@ -62,7 +62,21 @@ impl Relay {
     }
 
     /// Writes the framing around the data that was decoded.
-    fn frame_data(&mut self) -> Result<(), RelayFault> {
+    fn frame_data(&mut self, input: &Buf) -> Result<(), RelayFault> {
+        if let Some(web) = &mut self.web {
+            let data = input.filled().get(..self.data_len).unwrap_or(&[]);
+            let mut made = Vec::new();
+            web.data(data, &mut made)?;
+            self.data_len = 0;
+            self.body_bytes += made.len() as u64;
+            if self.encode == Encode::Chunked && !made.is_empty() {
+                write_chunk_size(&mut self.prefix, made.len());
+                self.suffix.extend_from_slice(b"\r\n");
+            }
+            self.prefix.append(&mut made);
+            self.prefix.append(&mut self.suffix);
+            return Ok(());
+        }
         self.body_bytes += self.data_len as u64;
         if self.body_bytes > self.body_bytes_max {
             return Err(RelayFault::TooLarge);
@@ -74,8 +88,24 @@ impl Relay {
         Ok(())
     }
 
-    pub(super) fn end_of_body(&mut self, trailers: &[u8]) {
+    /// The source has given all of the body and then `trailers`.
+    pub(super) fn end_of_body(&mut self, trailers: &[u8]) -> Result<(), RelayFault> {
         self.source_ended = true;
+        let mut trailers = trailers;
+        if let Some(web) = &mut self.web {
+            let mut made = Vec::new();
+            web.end(trailers, &mut made)?;
+            trailers = &[];
+            self.body_bytes += made.len() as u64;
+            let framed = self.encode == Encode::Chunked && !made.is_empty();
+            if framed {
+                write_chunk_size(&mut self.suffix, made.len());
+            }
+            self.suffix.append(&mut made);
+            if framed {
+                self.suffix.extend_from_slice(b"\r\n");
+            }
+        }
         match self.encode {
             Encode::Chunked => {
                 self.suffix.extend_from_slice(b"0\r\n");
@@ -85,6 +115,7 @@ impl Relay {
             Encode::Stream => self.trailers.extend_from_slice(trailers),
             Encode::Raw => {}
         }
+        Ok(())
     }
 
     /// Small data joins the prefix, so that one plain write does, and so does the `first`, so that it

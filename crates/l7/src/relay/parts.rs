@@ -3,7 +3,8 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use keel_http::{BodyFault, ChunkItem, ChunkedDecoder};
+use keel_http::grpc::{AnswerEncoder, GrpcFault, RequestDecoder};
+use keel_http::{BodyFault, ChunkItem, ChunkedDecoder, trailer_fields};
 use keel_net::Buf;
 
 /// Framing of the bytes that come in.
@@ -62,6 +63,39 @@ pub trait Sink {
     fn queued_bytes(&self) -> u64;
 }
 
+/// What a body is turned into on the way between gRPC-Web and gRPC.
+#[derive(Debug)]
+pub enum Web {
+    /// The body of a request in text form becomes binary.
+    Request(RequestDecoder),
+    /// The trailers of an answer become the last frame of its body.
+    Answer(AnswerEncoder),
+}
+
+impl Web {
+    /// Appends what `data` becomes.
+    pub(crate) fn data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), RelayFault> {
+        match self {
+            Web::Request(decoder) => decoder.decode(data, out).map_err(RelayFault::Recoding),
+            Web::Answer(encoder) => {
+                encoder.data(data, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends what comes after the last data; `trailers` are field lines.
+    pub(crate) fn end(&mut self, trailers: &[u8], out: &mut Vec<u8>) -> Result<(), RelayFault> {
+        match self {
+            Web::Request(decoder) => decoder.finish().map_err(RelayFault::Recoding),
+            Web::Answer(encoder) => {
+                encoder.trailers(trailer_fields(trailers), out);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// How a relay that did not reach its end failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayFault {
@@ -74,6 +108,9 @@ pub enum RelayFault {
     /// The source's framing is broken.
     #[error("the framing of the body is broken")]
     Framing(#[source] BodyFault),
+    /// The body cannot be turned into what the far end speaks.
+    #[error("the body is not what its content type says")]
+    Recoding(#[source] GrpcFault),
     /// The body is longer than the limit.
     #[error("the body is longer than the limit")]
     TooLarge,
