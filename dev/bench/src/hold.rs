@@ -252,13 +252,16 @@ impl Held {
         }
     }
 
-    /// Reads frames once and answers those that every client answers; false when the peer has closed.
+    /// Reads frames once and answers those that every client answers; false when the peer has closed. A stream that is
+    /// reset is an error, as is the announced end of the connection.
     fn converse(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 16 << 10];
         let count = self.stream.read(&mut buffer)?;
         let mut out = Vec::new();
-        let visit =
-            |piece: frames::Piece<'_>| frames::put_duty(&mut out, piece.head, piece.payload);
+        let visit = |piece: frames::Piece<'_>| match piece.head.kind {
+            frames::RST_STREAM => Err(frames::fault("RST_STREAM")),
+            _ => frames::put_duty(&mut out, piece.head, piece.payload),
+        };
         self.frames.read(&buffer[..count], visit)?;
         self.stream.write_all(&out)?;
         self.stream.flush()?;

@@ -1,6 +1,7 @@
 //! How long a stalling connection is kept: seconds until the proxy closes its end of it.
 //!
-//! Seen in the kernel's table of sockets, because a client that does not read cannot see it. All proxies and all ways of
+//! Seen in the kernel's table of sockets, because a client that does not read cannot see it. Over HTTP/2 the first stream that
+//! is reset, or the announced end of the connection, counts too: the socket may stay for others. All proxies and all ways of
 //! stalling run side by side, so a whole table takes as long as its slowest row.
 
 use std::net::SocketAddr;
@@ -86,13 +87,14 @@ impl Watched {
         if self.stall.seconds.is_some() {
             return;
         }
-        if !sockets.is_established(self.proxy, self.client) {
-            self.stall.seconds = Some(self.began.elapsed().as_secs_f64());
-            return;
-        }
-        if Instant::now() >= self.next_drip {
+        let is_h2 = self.stall.kind.protocol() == Protocol::Http2;
+        if is_h2 || Instant::now() >= self.next_drip {
             self.next_drip += self.stall.kind.period();
             self.held.drip();
+        }
+        let is_ended = is_h2 && !self.held.is_open();
+        if is_ended || !sockets.is_established(self.proxy, self.client) {
+            self.stall.seconds = Some(self.began.elapsed().as_secs_f64());
         }
     }
 }
