@@ -96,6 +96,7 @@ impl Compiler {
                 cookie_name(name).and_then(|()| self.value(Source::Cookie, name, test))
             }
             Matcher::Query { name, test } => self.value(Source::Query, name, test),
+            Matcher::Tls { fact, test } => self.value(Source::Tls(*fact), fact.name(), test),
             Matcher::Client(networks) => self
                 .filled(networks.len(), "the list of networks")
                 .map(|()| Condition::Client(Networks::new(networks))),
@@ -223,7 +224,7 @@ impl Compiler {
         };
         let compared = match source {
             Source::Header => name.to_ascii_lowercase(),
-            Source::Cookie | Source::Query => name.to_owned(),
+            Source::Cookie | Source::Query | Source::Tls(_) => name.to_owned(),
         };
         let field = Field {
             source,

@@ -213,6 +213,7 @@ fn kind_and_name(field: &Field, shown: &str) -> String {
         Source::Header => "header",
         Source::Cookie => "cookie",
         Source::Query => "query parameter",
+        Source::Tls(_) => "TLS fact",
     };
     format!("{kind} {shown}")
 }

@@ -42,4 +42,4 @@ pub use ipnet::IpNet;
 pub use pattern::{PATTERN_BYTES_MAX, REGEX_BYTES_MAX, REGEX_NEST_MAX};
 pub use router::{Router, Shadowed, Trial};
 pub use spec::{HostPattern, Matcher, PathPattern, RouteSpec, ValueTest};
-pub use view::{HeaderSource, NoHeaders, RequestView};
+pub use view::{HeaderSource, NoHeaders, RequestView, TlsFact};

@@ -2,6 +2,8 @@
 
 use ipnet::IpNet;
 
+use crate::view::TlsFact;
+
 /// One route: a name for messages and what it matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteSpec {
@@ -51,6 +53,13 @@ pub enum Matcher {
         /// Parameter name, decoded.
         name: String,
         /// What its decoded value must be.
+        test: ValueTest,
+    },
+    /// A fact about the TLS connection.
+    Tls {
+        /// Which one.
+        fact: TlsFact,
+        /// What its value must be.
         test: ValueTest,
     },
     /// The client's address is in one of these networks. An IPv4 address mapped into IPv6 counts as IPv4.

@@ -8,6 +8,7 @@ mod random;
 mod request_form;
 mod semantics;
 mod shadowed;
+mod tls_facts;
 
 use std::net::IpAddr;
 

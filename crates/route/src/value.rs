@@ -6,7 +6,7 @@ use memchr::memmem::Finder;
 
 use crate::normal::hex_value;
 use crate::pattern::Pattern;
-use crate::view::RequestView;
+use crate::view::{RequestView, TlsFact};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,9 +14,10 @@ pub(crate) enum Source {
     Header,
     Cookie,
     Query,
+    Tls(TlsFact),
 }
 
-/// A named header, cookie or query parameter.
+/// A named header, cookie, query parameter or fact of TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Field {
     pub(crate) source: Source,
@@ -79,6 +80,7 @@ impl Field {
                 });
                 found
             }
+            Source::Tls(fact) => view.headers.tls(fact).is_some_and(f),
             Source::Query => view.query.is_some_and(|query| {
                 parameters(query)
                     .any(|(name, value)| equals_decoded(name, &self.name) && with_decoded(value, f))

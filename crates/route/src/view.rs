@@ -30,6 +30,42 @@ pub trait HeaderSource {
     /// Calls `f` with the value of each occurrence of the header, in order, until `f` returns true. `name` is lowercase;
     /// an implementation compares it ignoring case. Cookies are read by the name `cookie`.
     fn each(&self, name: &[u8], f: &mut dyn FnMut(&[u8]) -> bool);
+
+    /// What is known of the request's TLS connection; nothing for a plain one, which is the default.
+    fn tls(&self, _fact: TlsFact) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// A fact about the TLS connection of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TlsFact {
+    /// The name that the client asked for (SNI), lowercase.
+    ServerName,
+    /// `TLSv1.2` or `TLSv1.3`.
+    Version,
+    /// The JA4 fingerprint of the client's first message.
+    Ja4,
+    /// Subject of the client's certificate (RFC 4514).
+    ClientSubject,
+    /// SHA-256 of the client's certificate, lowercase hex.
+    ClientFingerprint,
+    /// There only when the client has a certificate and it was verified; whatever its value.
+    ClientVerified,
+}
+
+impl TlsFact {
+    /// Name in the configuration and in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TlsFact::ServerName => "server_name",
+            TlsFact::Version => "version",
+            TlsFact::Ja4 => "ja4",
+            TlsFact::ClientSubject => "client_subject",
+            TlsFact::ClientFingerprint => "client_fingerprint",
+            TlsFact::ClientVerified => "client_verified",
+        }
+    }
 }
 
 /// A request without headers.

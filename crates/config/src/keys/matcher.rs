@@ -1,7 +1,7 @@
 //! Keys of a route's conditions.
 
 use super::*;
-use crate::model::Scheme;
+use crate::model::{Scheme, TlsVersion};
 use crate::words::Word;
 
 const VALUE_KIND: Kind = Kind::OneOrMany {
@@ -100,6 +100,10 @@ pub(crate) static MATCH_LISTENER: Key = Key::new(
 .absent("any listener", "")
 .about("Listener at which the request came in.")
 .example("web");
+pub(crate) static MATCH_TLS: Key = Key::new("tls", Kind::Section(&TLS_TEST))
+    .absent("with TLS or without", "")
+    .about("The TLS connection; every key given must fit. A plain connection fits none, but for `client_verified: false`.")
+    .example("{ client_verified: true }");
 pub(crate) static MATCH_ALL: Key = Key::new(
     "all",
     Kind::List {
@@ -140,6 +144,7 @@ pub(crate) static MATCH: Table = Table {
         &MATCH_CLIENT,
         &MATCH_SCHEME,
         &MATCH_LISTENER,
+        &MATCH_TLS,
         &MATCH_ALL,
         &MATCH_ANY,
         &MATCH_NOT,
@@ -147,6 +152,57 @@ pub(crate) static MATCH: Table = Table {
     one_of: &[],
     sample: SAMPLE,
     base: &[],
+};
+
+pub(crate) static TLS_TEST_NAME: Key = Key::new("server_name", VALUE_KIND)
+    .absent("any name, or none", "")
+    .about("The name that the client asked for in the handshake (SNI), in lower case. Requests ask for a `host` of their own, which may be another.")
+    .example("{ suffix: .internal }");
+pub(crate) static TLS_TEST_VERSION: Key = Key::new("version", Kind::Words(TlsVersion::WORDS))
+    .absent("any version", "")
+    .about("The version of TLS that is spoken.")
+    .example("1.3");
+pub(crate) static TLS_TEST_JA4: Key = Key::new("ja4", VALUE_KIND)
+    .absent("any fingerprint", "")
+    .about("The JA4 fingerprint of the client's first message: what kind of program it is, whatever it says of itself. `{ prefix: t13d1516h2_ }` takes the readable part.")
+    .example("[t13d1516h2_8daaf6152771_02713d6af862, { prefix: t12 }]");
+pub(crate) static TLS_TEST_SUBJECT: Key = Key::new("client_subject", VALUE_KIND)
+    .absent("any subject, or no certificate", "")
+    .about("Subject of the client's certificate, as `$ssl_client_s_dn` in the log has it.")
+    .example("{ contains: O=Staff }");
+pub(crate) static TLS_TEST_FINGERPRINT: Key = Key::new(
+    "client_fingerprint",
+    Kind::OneOrMany {
+        item: &Kind::Text(&forms::FINGERPRINT),
+        min: 1,
+    },
+)
+.absent("any certificate, or none", "")
+.about("SHA-256 of the client's certificate in hex, colons or not.")
+.example("0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0");
+pub(crate) static TLS_TEST_VERIFIED: Key = Key::new("client_verified", Kind::Bool)
+    .absent("either", "")
+    .about("Whether the client has a certificate that was verified.")
+    .with(&[("version", "")])
+    .example("false");
+
+pub(crate) static TLS_TEST: Table = Table {
+    id: "tls_test",
+    title: "a test of the TLS connection",
+    places: "match.tls",
+    about: "What the TLS connection of a request must be like. Every key given must fit.",
+    keys: &[
+        &TLS_TEST_NAME,
+        &TLS_TEST_VERSION,
+        &TLS_TEST_JA4,
+        &TLS_TEST_SUBJECT,
+        &TLS_TEST_FINGERPRINT,
+        &TLS_TEST_VERIFIED,
+    ],
+    one_of: &[],
+    sample: "{ listeners: { web: { bind: \":443\", tls: { self_signed: true } } }, pools: { app: { servers: [\"127.0.0.1:9001\"] } }, \
+             routes: [ { pool: app, match: { tls: { @ } } } ] }",
+    base: &[("version", "1.2")],
 };
 
 pub(crate) static PATH_EXACT: Key = Key::new("exact", Kind::Text(&forms::EXACT_PATH))

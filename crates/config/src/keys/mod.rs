@@ -171,6 +171,7 @@ pub(crate) static TABLES: &[&Table] = &[
     &MATCH,
     &PATH_TEST,
     &VALUE_TEST,
+    &TLS_TEST,
     &SPLIT_BY,
     &REDIRECT,
     &RESPOND,

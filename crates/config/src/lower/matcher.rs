@@ -4,7 +4,9 @@ use super::{Lower, text_of};
 use crate::decode::{Data, Fields, Item, items_of};
 use crate::diagnostic::codes;
 use crate::keys;
-use crate::model::{Condition, FieldTest, PathPattern, Scheme, ValueTest};
+use crate::model::{
+    Condition, FieldTest, PathPattern, Scheme, TlsFact, TlsTest, TlsVersion, ValueTest,
+};
 use crate::span::Spanned;
 use crate::values;
 
@@ -60,6 +62,9 @@ impl Lower<'_> {
         if !clients.is_empty() {
             all.push(Condition::Client(self.networks(clients)));
         }
+        if let Some(tls) = fields.section(&keys::MATCH_TLS) {
+            self.tls_tests(tls, &mut all);
+        }
         all.extend(self.conditions(fields.items(&keys::MATCH_ALL)));
         let any = self.conditions(fields.items(&keys::MATCH_ANY));
         if !any.is_empty() {
@@ -75,6 +80,60 @@ impl Lower<'_> {
                 Condition::All(all)
             }
             (None, _) => Condition::All(Vec::new()),
+        }
+    }
+
+    fn tls_tests(&mut self, mut fields: Fields, all: &mut Vec<Condition>) {
+        let span = fields.span();
+        let table = fields.table();
+        let empty = !table.keys.iter().any(|key| fields.is_set(key));
+        let mut add = |fact, tests: Vec<Spanned<ValueTest>>| {
+            if !tests.is_empty() {
+                all.push(Condition::Tls(TlsTest { fact, tests }));
+            }
+        };
+        for (key, fact) in [
+            (&keys::TLS_TEST_NAME, TlsFact::ServerName),
+            (&keys::TLS_TEST_JA4, TlsFact::Ja4),
+            (&keys::TLS_TEST_SUBJECT, TlsFact::ClientSubject),
+        ] {
+            let items = fields.items(key).into_iter();
+            add(fact, items.filter_map(test).collect());
+        }
+        let version_span = fields.span_of(&keys::TLS_TEST_VERSION);
+        if let Some(version) = fields
+            .item(&keys::TLS_TEST_VERSION)
+            .and_then(crate::decode::word_of)
+        {
+            let name = match version {
+                TlsVersion::Tls12 => "TLSv1.2",
+                TlsVersion::Tls13 => "TLSv1.3",
+            };
+            let test = ValueTest::Exact(name.to_owned());
+            add(TlsFact::Version, vec![Spanned::new(test, version_span)]);
+        }
+        let pins = fields.items(&keys::TLS_TEST_FINGERPRINT).into_iter();
+        let pins = pins.filter_map(text_of).filter_map(|text| {
+            let bytes = values::fingerprint(&text).ok()?;
+            let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            Some(Spanned::new(ValueTest::Exact(hex), text.span))
+        });
+        add(TlsFact::ClientFingerprint, pins.collect());
+        let verified_span = fields.span_of(&keys::TLS_TEST_VERIFIED);
+        if let Some(verified) = fields.get::<bool>(&keys::TLS_TEST_VERIFIED) {
+            let test = match verified {
+                true => ValueTest::Present,
+                false => ValueTest::Absent,
+            };
+            add(
+                TlsFact::ClientVerified,
+                vec![Spanned::new(test, verified_span)],
+            );
+        }
+        if empty {
+            self.report(&codes::EMPTY, span, "`tls` has no test", |report| {
+                report.help("for any connection with TLS write `scheme: https`")
+            });
         }
     }
 

