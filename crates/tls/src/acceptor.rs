@@ -1,12 +1,13 @@
 //! The TLS side of a listener: its settings compiled, and handshakes with clients.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, StoresServerSessions};
 use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -19,12 +20,14 @@ use crate::fault::{FaultClass, HandshakeFault, Notice, Setting, SettingsFault};
 use crate::hello::{ClientHello, HELLO_BYTES_MAX, HelloFault, Parsed};
 use crate::ja4;
 use crate::peer::{PeerCertificate, hex};
+use crate::resumption::Resumption;
+use crate::selfsigned::Local;
 use crate::session::Session;
-use crate::settings::{ClientCertificates, ServerSettings};
+use crate::settings::{ClientCertificates, ServerSettings, SessionSettings, TicketSettings};
 use crate::store::{Entry, Store};
 use crate::stream::Stream;
 use crate::suites::{Provider, prefers_chacha, versions};
-use crate::watch::{Stamp, Watch};
+use crate::watch::{Stamp, Watch, info};
 
 /// Tickets given to a client of TLS 1.3: browsers open several connections at once.
 const TICKETS: usize = 2;
@@ -49,8 +52,9 @@ struct Parts {
     provider: Provider,
     versions: &'static [&'static SupportedProtocolVersion],
     alpn: Vec<Vec<u8>>,
-    sessions: Option<Arc<dyn StoresServerSessions>>,
-    tickets: Option<Arc<dyn ProducesTickets>>,
+    tickets: Option<TicketSettings>,
+    sessions: Option<SessionSettings>,
+    state_folder: PathBuf,
     client: Option<ClientCertificates>,
 }
 
@@ -65,7 +69,9 @@ struct Configs {
 #[derive(Debug)]
 struct Watched {
     watch: Watch,
+    local: Option<Local>,
     clients: [Stamp; 2],
+    resumption: Resumption,
 }
 
 impl Acceptor {
@@ -77,44 +83,57 @@ impl Acceptor {
     pub fn new(settings: ServerSettings) -> Result<(Acceptor, Vec<Notice>), Vec<SettingsFault>> {
         crate::suites::install();
         let now = SystemTime::now();
-        let mut faults = Vec::new();
+        let (mut faults, mut notices) = (Vec::new(), Vec::new());
         let versions =
             versions(settings.min_version, settings.max_version).map_err(|fault| vec![fault])?;
         let provider = Provider::new(&settings.cipher_suites, &settings.groups, versions)
             .map_err(|found| faults.extend(found))
             .ok();
-        let keys = rustls::crypto::aws_lc_rs::default_provider();
-        let loaded = Watch::load(&settings.certificates, &keys, now)
+        let loaded = Watch::load(&settings.certificates, &keys(), now)
             .map_err(|found| faults.extend(found))
             .ok();
-        let (Some(provider), Some((watch, notices))) = (provider, loaded) else {
+        let local = settings.self_signed.as_ref().and_then(|own| {
+            let opened = Local::open(own, &keys(), now);
+            opened.map_err(|fault| faults.push(fault)).ok()
+        });
+        if settings.certificates.is_empty() && settings.self_signed.is_none() {
+            faults.push(no_certificate());
+        }
+        let (Some(provider), Some((watch, found)), true) = (provider, loaded, faults.is_empty())
+        else {
             return Err(faults);
         };
+        notices.extend(found);
+        let local = local.map(|(local, notice)| {
+            notices.push(notice);
+            local
+        });
         let parts = Parts {
             provider,
             versions,
             alpn: settings.alpn,
-            sessions: None,
-            tickets: None,
+            tickets: settings.tickets,
+            sessions: settings.sessions,
+            state_folder: settings.state_folder,
             client: settings.client,
         };
+        let clients = client_stamps(parts.client.as_ref());
+        let (resumption, found) = parts.resumption(now).map_err(|fault| vec![fault])?;
+        notices.extend(found);
         let watched = Watched {
             watch,
-            clients: client_stamps(parts.client.as_ref()),
+            local,
+            clients,
+            resumption,
         };
         let entries = watched.entries();
         if entries.is_empty() {
-            faults.push(SettingsFault::new(
-                Setting::Certificates,
-                "there is no certificate, and without one no client can connect",
-                "name certificates, or set self_signed for development",
-            ));
-            return Err(faults);
+            return Err(vec![no_certificate()]);
         }
         let store = Arc::new(Store::new(&entries, settings.unknown_name, unix(now)));
-        let configs = parts.configs(&store).map_err(|fault| vec![fault])?;
+        let configs = parts.configs(&store, &watched.resumption);
         let acceptor = Acceptor {
-            configs: ArcSwap::from_pointee(configs),
+            configs: ArcSwap::from_pointee(configs.map_err(|fault| vec![fault])?),
             store,
             parts,
             watched: Mutex::new(watched),
@@ -172,21 +191,35 @@ impl Acceptor {
     pub fn refresh(&self, now: SystemTime) -> Vec<Event> {
         let mut events = Vec::new();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let keys = rustls::crypto::aws_lc_rs::default_provider();
-        if watched.watch.refresh(&keys, now, &mut events) {
-            let entries = watched.entries();
-            if !entries.is_empty() {
-                self.store.replace(&entries, unix(now));
-            }
+        let watched = &mut *watched;
+        let mut changed = watched.watch.refresh(&keys(), now, &mut events);
+        if let Some(local) = &mut watched.local
+            && local.renew(&keys(), now)
+        {
+            changed = true;
+            let one = local.certificate();
+            events.push(Event::Taken {
+                source: local.source(),
+                names: one.names.clone(),
+                not_after: one.not_after,
+            });
         }
-        self.refresh_clients(&mut watched, &mut events);
+        let entries = watched.entries();
+        // Without any certificate nobody could connect: those of before stay.
+        if changed && !entries.is_empty() {
+            self.store.replace(&entries, unix(now));
+        }
+        watched.resumption.refresh(now, &mut events);
+        self.refresh_clients(watched, now, &mut events);
         events
     }
 
     /// The certificates in use, the default first.
     pub fn certificates(&self) -> Vec<CertificateInfo> {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.watch.infos()
+        let local = watched.local.as_ref();
+        let local = local.map(|local| info(local.source(), local.certificate()));
+        watched.watch.infos().into_iter().chain(local).collect()
     }
 
     fn config_for(&self, hello: &ClientHello) -> Arc<ServerConfig> {
@@ -199,7 +232,7 @@ impl Acceptor {
     }
 
     /// Reads the certificates and lists for clients again when they changed.
-    fn refresh_clients(&self, watched: &mut Watched, events: &mut Vec<Event>) {
+    fn refresh_clients(&self, watched: &mut Watched, now: SystemTime, events: &mut Vec<Event>) {
         let Some(client) = &self.parts.client else {
             return;
         };
@@ -209,9 +242,15 @@ impl Acceptor {
         }
         watched.clients = stamps;
         let source = client.ca.display().to_string();
-        match self.parts.configs(&self.store) {
-            Ok(configs) => {
+        // Whom the new files would refuse must not come in with a session of before.
+        let built = self.parts.resumption(now).and_then(|(resumption, _)| {
+            let configs = self.parts.configs(&self.store, &resumption)?;
+            Ok((configs, resumption))
+        });
+        match built {
+            Ok((configs, resumption)) => {
                 self.configs.store(Arc::new(configs));
+                watched.resumption = resumption;
                 events.push(Event::ClientsTaken { source });
             }
             Err(fault) => events.push(Event::Refused {
@@ -225,9 +264,12 @@ impl Acceptor {
 
 impl Watched {
     fn entries(&self) -> Vec<Entry> {
+        let local = self.local.as_ref().map(Local::certificate);
         self.watch
             .certificates()
-            .map(|(_, certificate)| Entry {
+            .map(|(_, certificate)| certificate)
+            .chain(local)
+            .map(|certificate| Entry {
                 certificate: certificate.clone(),
                 key: certificate.key.clone(),
             })
@@ -238,16 +280,41 @@ impl Watched {
 fn client_stamps(client: Option<&ClientCertificates>) -> [Stamp; 2] {
     let ca = client.map(|client| client.ca.as_path());
     let crl = client.and_then(|client| client.crl.as_deref());
-    [ca, crl].map(|path| Stamp::of(path.unwrap_or("".as_ref())))
+    [ca, crl].map(|path| path.map_or(Stamp::NONE, Stamp::of))
+}
+
+/// What loads keys.
+fn keys() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+fn no_certificate() -> SettingsFault {
+    SettingsFault::new(
+        Setting::Certificates,
+        "there is no certificate, and without one no client can connect",
+        "name certificates, or set self_signed for development",
+    )
 }
 
 impl Parts {
-    fn configs(&self, store: &Arc<Store>) -> Result<Configs, SettingsFault> {
+    fn resumption(&self, now: SystemTime) -> Result<(Resumption, Vec<Notice>), SettingsFault> {
+        let (tickets, sessions) = (self.tickets.as_ref(), self.sessions);
+        let scope = client_auth::scope(self.client.as_ref());
+        Resumption::new(tickets, sessions, &self.state_folder, &scope, now)
+    }
+
+    fn configs(
+        &self,
+        store: &Arc<Store>,
+        resumption: &Resumption,
+    ) -> Result<Configs, SettingsFault> {
         let verifier = match &self.client {
             Some(client) => Some(client_auth::verifier(client, &self.provider.standard)?),
             None => None,
         };
-        let build = |provider: &Arc<CryptoProvider>| self.config(provider, store, verifier.clone());
+        let build = |provider: &Arc<CryptoProvider>| {
+            self.config(provider, store, resumption, verifier.clone())
+        };
         Ok(Configs {
             standard: build(&self.provider.standard)?,
             for_chacha: self.provider.for_chacha.as_ref().map(build).transpose()?,
@@ -258,6 +325,7 @@ impl Parts {
         &self,
         provider: &Arc<CryptoProvider>,
         store: &Arc<Store>,
+        resumption: &Resumption,
         verifier: Option<Arc<dyn ClientCertVerifier>>,
     ) -> Result<Arc<ServerConfig>, SettingsFault> {
         let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -276,15 +344,15 @@ impl Parts {
         let mut config = builder.with_cert_resolver(store.clone());
         config.ignore_client_order = true;
         config.alpn_protocols = self.alpn.clone();
-        config.session_storage = match &self.sessions {
+        config.session_storage = match &resumption.sessions {
             Some(sessions) => sessions.clone(),
             None => Arc::new(NoServerSessionStorage {}),
         };
         config.send_tls13_tickets = 0;
-        if let Some(tickets) = &self.tickets {
+        if let Some(tickets) = &resumption.tickets {
             config.ticketer = tickets.clone();
         }
-        if self.tickets.is_some() || self.sessions.is_some() {
+        if resumption.is_on() {
             config.send_tls13_tickets = TICKETS;
         }
         Ok(Arc::new(config))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
@@ -37,6 +38,22 @@ pub(crate) fn verifier(
             "get a current list from the CA, in PEM or DER",
         )
     })
+}
+
+/// What tells apart whose sessions may be resumed: who may sign certificates of clients, and whether
+/// one is required. Empty without certificates of clients.
+pub(crate) fn scope(settings: Option<&ClientCertificates>) -> Vec<u8> {
+    let Some(settings) = settings else {
+        return Vec::new();
+    };
+    let mut scope = vec![u8::from(settings.required)];
+    let files = [Some(&settings.ca), settings.crl.as_ref()];
+    for path in files.into_iter().flatten() {
+        // A file that cannot be read is a fault elsewhere.
+        let bytes = read(path).unwrap_or_default();
+        scope.extend_from_slice(digest(&SHA256, &bytes).as_ref());
+    }
+    scope
 }
 
 /// The certificates of a PEM file as those whom we trust.

@@ -1,6 +1,7 @@
 //! TLS on both sides: certificates chosen by name, handshakes, resumption, stapling, and connections to servers.
 //!
 //! - A listener has an [`Acceptor`]: it loads and watches certificates, and makes a [`Stream`] of a TCP connection.
+//! - A pool has a [`Connector`]: the same towards servers.
 //! - [`suites`] has the one crypto provider of the process.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -8,6 +9,7 @@
 mod acceptor;
 mod certificate;
 mod client_auth;
+mod connector;
 mod event;
 mod facts;
 mod fault;
@@ -15,6 +17,8 @@ pub mod hello;
 pub mod ja4;
 mod peer;
 pub mod rates;
+mod resumption;
+mod selfsigned;
 mod session;
 pub mod sessions;
 mod settings;
@@ -22,9 +26,11 @@ mod store;
 mod stream;
 pub mod suites;
 pub mod tickets;
+mod verify;
 mod watch;
 
 pub use acceptor::Acceptor;
+pub use connector::Connector;
 pub use event::{CertificateInfo, Event};
 pub use facts::{Alpn, TlsFacts};
 pub use fault::{FaultClass, HandshakeFault, Notice, Setting, SettingsFault};

@@ -29,6 +29,9 @@ const DAY: i64 = 24 * 60 * 60;
 pub(crate) struct Stamp(Option<(SystemTime, u64, u64)>);
 
 impl Stamp {
+    /// Of a file that is not there.
+    pub(crate) const NONE: Stamp = Stamp(None);
+
     /// Follows links, so that a link to another file is a change.
     pub(crate) fn of(path: &Path) -> Stamp {
         use std::os::unix::fs::MetadataExt;
@@ -188,6 +191,10 @@ impl Watch {
             if matches!(source.source, CertificateSource::Directory(_)) {
                 changed |= source.list(events);
             }
+            // What was loaded stays as it is; one event says why.
+            if source.unreadable {
+                continue;
+            }
             for one in &mut source.tracked {
                 changed |= one.refresh(&source.source, provider, events);
                 let name = one.source();
@@ -219,7 +226,7 @@ impl Source {
             .map(|one| (one.files.clone(), one))
             .collect();
         for files in found {
-            let fresh = || Tracked::new(files.clone(), None, [Stamp(None); 2]);
+            let fresh = || Tracked::new(files.clone(), None, [Stamp::NONE; 2]);
             let known = old.remove(&files).unwrap_or_else(fresh);
             self.tracked.push(known);
         }
