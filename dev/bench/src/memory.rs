@@ -196,8 +196,13 @@ fn keep(
     let opened = Instant::now();
     let mut prober = None;
     let mut slice = 0;
+    // The origins pass 4 GiB to the kernel first, on the core that the normal requests' client has too.
+    let settle = match hold {
+        HoldKind::H2NoWindow => Duration::from_secs_f64(plan.hold_seconds / 2.0),
+        _ => SETTLE,
+    };
     while opened.elapsed().as_secs_f64() < plan.hold_seconds {
-        if prober.is_none() && opened.elapsed() > SETTLE {
+        if prober.is_none() && opened.elapsed() > settle {
             prober = Some(Prober::start(running.peer()));
         }
         for connection in held.iter_mut().skip(slice % SLICES).step_by(SLICES) {
