@@ -120,10 +120,7 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
     }
     let copies_answers = copies_answers(&snapshot, &compiled.logs);
     let snapshot = Arc::new(snapshot);
-    let watch = Arc::new(TlsWatch::new(snapshot.listeners.iter().filter_map(|it| {
-        let plan = it.tls.as_ref()?;
-        Some((it.name.as_str(), plan))
-    })));
+    let watch = Arc::new(TlsWatch::new(&snapshot));
     let registry = Registry::new(&compiled.names, workers);
     let base = Instant::now();
     let status = Arc::new(Status {

@@ -1,13 +1,13 @@
-//! TLS of listeners while they run: made at the start, looked after by one thread.
+//! TLS of listeners and pools while they run: made at the start, looked after by one thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use keel_l7::TlsPlan;
+use keel_l7::{Snapshot, TlsPlan};
 use keel_observe::metrics::TlsFigures;
-use keel_tls::{Acceptor, Event};
+use keel_tls::{Acceptor, Connector, Event};
 
 use crate::compile::TlsStart;
 use crate::start::StartFault;
@@ -69,10 +69,12 @@ struct Watched {
     ocsp_failed: AtomicU64,
 }
 
-/// The TLS of all listeners that have it.
-#[derive(Debug, Default)]
+/// The TLS of all listeners and pools that have it.
+#[derive(Debug)]
 pub(crate) struct TlsWatch {
     listeners: Vec<Watched>,
+    /// By the pool's name.
+    pools: Vec<(String, Arc<Connector>)>,
 }
 
 /// Ends the thread when it is dropped.
@@ -82,24 +84,31 @@ pub(crate) struct Watching {
 }
 
 impl TlsWatch {
-    /// Over listeners by name.
-    pub(crate) fn new<'a>(plans: impl Iterator<Item = (&'a str, &'a TlsPlan)>) -> TlsWatch {
-        let listeners = plans.map(|(listener, plan)| Watched {
-            listener: listener.to_owned(),
-            acceptor: plan.acceptor.clone(),
-            taken: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            ocsp_fetched: AtomicU64::new(0),
-            ocsp_failed: AtomicU64::new(0),
+    /// Over all that a snapshot has.
+    pub(crate) fn new(snapshot: &Snapshot) -> TlsWatch {
+        let listeners = snapshot.listeners.iter().filter_map(|plan| {
+            Some(Watched {
+                listener: plan.name.clone(),
+                acceptor: plan.tls.as_ref()?.acceptor.clone(),
+                taken: AtomicU64::new(0),
+                refused: AtomicU64::new(0),
+                ocsp_fetched: AtomicU64::new(0),
+                ocsp_failed: AtomicU64::new(0),
+            })
+        });
+        let pools = snapshot.pools.iter().filter_map(|plan| {
+            let connector = plan.tls.as_ref()?.clone();
+            Some((plan.pool.name.clone(), connector))
         });
         TlsWatch {
             listeners: listeners.collect(),
+            pools: pools.collect(),
         }
     }
 
     /// Starts the thread that looks at the files once a second; `None` when there is nothing to look at.
     pub(crate) fn spawn(self: &Arc<Self>) -> std::io::Result<Option<Watching>> {
-        if self.listeners.is_empty() {
+        if self.listeners.is_empty() && self.pools.is_empty() {
             return Ok(None);
         }
         let (end, ended) = channel();
@@ -116,6 +125,14 @@ impl TlsWatch {
             for listener in &self.listeners {
                 for event in listener.acceptor.refresh(now) {
                     listener.note(&event);
+                }
+            }
+            for (pool, connector) in &self.pools {
+                for event in connector.refresh(now) {
+                    match event.is_warning() {
+                        true => tracing::warn!(pool, "{event}"),
+                        false => tracing::info!(pool, "{event}"),
+                    }
                 }
             }
         }

@@ -150,7 +150,14 @@ fn listener(report: &mut Report<'_>, listener: &Listener) -> ListenerPlan {
         requests_max: limits.requests,
         body_bytes_max: limits.body,
         logs: logs::positions(logs),
-        request_edits: edits::merged(report, [&model.headers.request, &listener.headers.request]),
+        request_edits: edits::merged(
+            report,
+            [
+                &tls::client_headers(model, listener),
+                &model.headers.request,
+                &listener.headers.request,
+            ],
+        ),
         response_edits: edits::merged(
             report,
             [

@@ -10,7 +10,7 @@ use keel_l7::{HashKey, HostPlan, PoolPlan};
 use keel_types::PoolId;
 use keel_upstream::{KeepAlive, Server, ServerAddress};
 
-use super::{Report, edits, http2};
+use super::{Report, edits, http2, tls};
 
 /// The plans of all pools; `None` when one cannot be made.
 pub(super) fn plans(report: &mut Report<'_>) -> Option<Vec<PoolPlan>> {
@@ -80,7 +80,7 @@ fn plan(report: &mut Report<'_>, id: PoolId, pool: &Pool, first_server: usize) -
         }),
         protocol: http2::protocol(pool.protocol),
         http2: http2::servers(&pool.http2),
-        tls: None,
+        tls: tls::connector(report, pool),
         hash_key: hash_key(pool),
         request_edits: edits::level(report, &pool.request_headers),
         host: Some(host(&pool.host)),

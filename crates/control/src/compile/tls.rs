@@ -3,16 +3,18 @@
 //! Nothing is written here: what is kept in the state folder is made at the start, so that a check leaves no trace.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use keel_config::model::{
     self, CertificateSource, Certificates, HeaderEdits, HeaderValue, Listener, ListenerTls, Model,
-    TlsVersion,
+    Pool, ServerProtocol, ServerTls, TlsVersion, VerifyServer,
 };
 use keel_config::{Code, Span, Spanned, codes};
 use keel_tls::{
-    Acceptor, CertificateInfo, ClientCertificates, Notice, SelfSigned, ServerSettings,
-    SessionSettings, Setting, SettingsFault, TicketSettings, UnknownName, Version,
+    Acceptor, CertificateInfo, ClientCertificates, ClientSettings, Connector, Notice, Roots,
+    SelfSigned, ServerName, ServerSettings, SessionSettings, Setting, SettingsFault,
+    TicketSettings, UnknownName, Verify, Version,
 };
 
 use super::Report;
@@ -71,6 +73,39 @@ pub(super) fn hsts(listener: &Listener) -> HeaderEdits {
             name: here("Strict-Transport-Security"),
             value: here(&hsts.value()),
         });
+    }
+    edits
+}
+
+/// Headers that tell servers of the client's certificate, and what each holds.
+const CLIENT_HEADERS: [(&str, &str); 5] = [
+    ("X-Client-Cert-Verify", "$ssl_client_verify"),
+    ("X-Client-Cert-Subject", "$ssl_client_s_dn"),
+    ("X-Client-Cert-Issuer", "$ssl_client_i_dn"),
+    ("X-Client-Cert-Serial", "$ssl_client_serial"),
+    ("X-Client-Cert-Fingerprint", "$ssl_client_fingerprint"),
+];
+
+/// What a listener does with the headers about client certificates: writes them where it is asked to, and takes
+/// away what a client sent under these names on every listener, as soon as one writes them: servers believe them.
+pub(super) fn client_headers(model: &Model, listener: &Listener) -> HeaderEdits {
+    let writes = |listener: &Listener| {
+        let client = listener.tls.as_ref().and_then(|tls| tls.client.as_ref());
+        client.is_some_and(|client| client.headers)
+    };
+    let mut edits = HeaderEdits::default();
+    if !model.listeners.iter().any(writes) {
+        return edits;
+    }
+    let here = |text: &str| Spanned::new(text.to_owned(), listener.name.span);
+    for (name, value) in CLIENT_HEADERS {
+        match writes(listener) {
+            true => edits.set.push(HeaderValue {
+                name: here(name),
+                value: here(value),
+            }),
+            false => edits.remove.push(here(name)),
+        }
     }
     edits
 }
@@ -138,13 +173,96 @@ fn warn_of_end(report: &mut Report<'_>, tls: &Spanned<ListenerTls>, one: &Certif
     report.add(&codes::CERTIFICATE, span, what, "renew it");
 }
 
+/// TLS towards the servers of a pool; `None` when it has none, or when something is wrong, which is reported.
+pub(super) fn connector(report: &mut Report<'_>, pool: &Pool) -> Option<Arc<Connector>> {
+    let tls = pool.tls.as_ref()?;
+    match Connector::new(client_settings(pool, tls)) {
+        Ok((connector, notices)) => {
+            // Loading told of certificates that are not verified.
+            let told = |notice: &&Notice| notice.warning && notice.setting != Setting::Verify;
+            for notice in notices.iter().filter(told) {
+                let span = pool_span(tls, notice.setting, &notice.what);
+                warn(report, span, notice);
+            }
+            Some(Arc::new(connector))
+        }
+        Err(faults) => {
+            for fault in &faults {
+                let span = pool_span(tls, fault.setting, &fault.what);
+                add(report, span, fault);
+            }
+            None
+        }
+    }
+}
+
+fn client_settings(pool: &Pool, tls: &ServerTls) -> ClientSettings {
+    let (roots, verify) = match &tls.verify {
+        VerifyServer::Full(roots) => {
+            let roots = match &roots.value {
+                model::Roots::System => Roots::System,
+                model::Roots::File(path) => Roots::File(path.clone()),
+            };
+            (roots, Verify::Full)
+        }
+        VerifyServer::Pinned(pins) => {
+            let pins = pins.iter().map(|pin| pin.value).collect();
+            (Roots::System, Verify::Pinned(pins))
+        }
+        VerifyServer::Off => (Roots::System, Verify::Off),
+    };
+    let pair = tls.certificate.as_ref();
+    let alpn: &[&[u8]] = match pool.protocol {
+        ServerProtocol::Http1 => &[b"http/1.1"],
+        ServerProtocol::Http2 => &[b"h2"],
+        ServerProtocol::Auto => &[b"h2", b"http/1.1"],
+    };
+    ClientSettings {
+        roots,
+        verify,
+        server_name: match &tls.server_name {
+            model::ServerName::Server => ServerName::Own,
+            model::ServerName::Fixed(name) => ServerName::Fixed(name.value.clone()),
+        },
+        certificate: pair.map(|(cert, key)| (cert.value.clone(), key.value.clone())),
+        alpn: alpn.iter().map(|name| name.to_vec()).collect(),
+        min_version: version(tls.min_version),
+        max_version: Version::Tls13,
+    }
+}
+
+/// Where a setting of a pool was written. Of our own certificate, the file that the text names.
+fn pool_span(tls: &Spanned<ServerTls>, setting: Setting, text: &str) -> Span {
+    let found = match setting {
+        Setting::ServerCa => match &tls.verify {
+            VerifyServer::Full(roots) => Some(roots.span),
+            _ => None,
+        },
+        Setting::Pin => match &tls.verify {
+            VerifyServer::Pinned(pins) => pins.first().map(|pin| pin.span),
+            _ => None,
+        },
+        Setting::ServerName => match &tls.server_name {
+            model::ServerName::Fixed(name) => Some(name.span),
+            model::ServerName::Server => None,
+        },
+        Setting::ClientCertificate => tls.certificate.as_ref().map(|(cert, key)| {
+            let is_key = text.contains(&*key.value.to_string_lossy())
+                && !text.contains(&*cert.value.to_string_lossy());
+            if is_key { key.span } else { cert.span }
+        }),
+        _ => None,
+    };
+    found.unwrap_or(tls.span)
+}
+
 /// Reports a fault of a setting.
-pub(super) fn add(report: &mut Report<'_>, span: Span, fault: &SettingsFault) {
+fn add(report: &mut Report<'_>, span: Span, fault: &SettingsFault) {
     report.add(code(fault.setting), span, fault.what.clone(), &fault.mend);
 }
 
 /// Reports what should be looked at.
-pub(super) fn warn(report: &mut Report<'_>, span: Span, notice: &Notice) {
+fn warn(report: &mut Report<'_>, span: Span, notice: &Notice) {
     report.add(&codes::CERTIFICATE, span, notice.what.clone(), "");
 }
 
@@ -265,7 +383,7 @@ fn source(source: &CertificateSource) -> keel_tls::CertificateSource {
 }
 
 /// A version as the TLS crate has it.
-pub(super) fn version(version: TlsVersion) -> Version {
+fn version(version: TlsVersion) -> Version {
     match version {
         TlsVersion::Tls12 => Version::Tls12,
         TlsVersion::Tls13 => Version::Tls13,

@@ -139,3 +139,48 @@ fn a_certificate_that_has_ended_is_a_warning() {
         compiled.warnings
     );
 }
+
+/// Compiles a pool whose `tls` stands in line 4 from column 5.
+fn try_pool(scratch: &Scratch, tls: &str) -> Result<Compiled, Vec<Diagnostic>> {
+    let text = format!(
+        "listeners: {{ web: {{ bind: \":80\" }} }}\nroutes: [ {{ pool: app }} ]\npools: {{ app: {{ protocol: auto, servers: [\"127.0.0.1:9001\"], tls:\n    {tls} }} }}\n"
+    );
+    let file = scratch.path().join("a.yaml");
+    let world = InMemory::new().file(&file, text);
+    let (model, _) = load(Source::file(&file, &world))
+        .unwrap_or_else(|found| panic!("does not load:\n{}", render_all(&found, false)));
+    compile(&model)
+}
+
+#[test]
+fn pools_get_their_connector_or_a_report() {
+    let scratch = Scratch::new();
+    let ca = Ca::new("a CA");
+    scratch.write("ca.pem", ca.pem());
+    ca.issue(LeafSpec::client("proxy")).write(&scratch, "own");
+    scratch.write("other.key", &ca.leaf(&["b.example"]).key_pem);
+    let good = "{ ca: ca.pem, server_name: app.internal, cert: own.pem, key: own.key }";
+    let compiled = try_pool(&scratch, good)
+        .unwrap_or_else(|found| panic!("{}", render_all(&found, false)));
+    assert!(compiled.snapshot.pools[0].tls.is_some());
+    assert!(compiled.warnings.is_empty(), "{:?}", compiled.warnings);
+    let unsafe_one = try_pool(&scratch, "{ verify: false }").expect("compiles");
+    // Loading warned of it already.
+    assert!(unsafe_one.warnings.is_empty() && unsafe_one.snapshot.pools[0].tls.is_some());
+    for (tls, column) in [
+        ("{ ca: no-such-ca.pem }", 11),
+        ("{ ca: own.key }", 11),
+        ("{ ca: ca.pem, cert: no-such.pem, key: own.key }", 25),
+        ("{ ca: ca.pem, cert: own.pem, key: no-such.key }", 39),
+    ] {
+        let found = try_pool(&scratch, tls).expect_err("refused");
+        let [report] = found.as_slice() else {
+            panic!("{}", render_all(&found, false));
+        };
+        let place = (report.code.id, report.at.line, report.at.column);
+        assert_eq!(place, ("E0405", 4, column), "{report}");
+    }
+    let mismatched = "{ ca: ca.pem, cert: own.pem, key: other.key }";
+    let found = try_pool(&scratch, mismatched).expect_err("refused");
+    assert_eq!((found[0].code.id, found[0].at.line), ("E0405", 4));
+}
