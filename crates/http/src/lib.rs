@@ -32,6 +32,7 @@ mod scan;
 mod span;
 mod syntax;
 pub mod template;
+pub mod websocket;
 
 pub use chunked::{ChunkItem, ChunkLimits, ChunkStep, ChunkedDecoder, write_chunk_size};
 pub use fault::{BodyFault, HeadFault};

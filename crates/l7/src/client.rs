@@ -144,7 +144,8 @@ impl Client {
             requests: 0,
             number: shared.number,
             read_closed: false,
-            read_size: TINY,
+            // The window keeps an answer from piling up for a slow reader.
+            read_size: MEDIUM,
         }
     }
 

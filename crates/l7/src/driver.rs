@@ -108,6 +108,7 @@ fn begin_record(worker: &Worker, view: &View, client: &Client, ex: &mut Exchange
     ex.up.release(&worker.bufs);
     ex.down.release(&worker.bufs);
     ex.call = None;
+    ex.websocket_key = None;
     ex.record = Record {
         start_us: worker.clock.tick(),
         client_ip: client.peer.ip(),

@@ -158,6 +158,8 @@ pub struct Exchange {
     pub down: Relay,
     /// What is special about it when it is a call of gRPC.
     pub call: Option<Call>,
+    /// The key that we asked a server of HTTP/1.1 for a WebSocket with.
+    pub websocket_key: Option<[u8; 24]>,
     /// For log and metrics.
     pub record: Record,
 }
@@ -185,6 +187,7 @@ impl Exchange {
             up: Relay::default(),
             down: Relay::default(),
             call: None,
+            websocket_key: None,
             record: Record::default(),
         }
     }

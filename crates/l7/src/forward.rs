@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use keel_balance::{Ask, Outcome, SelectFault, Selected};
-use keel_http::{BodyLength, HeadFault, HeadStatus, frame_response};
+use keel_http::{BodyLength, HeadFault, HeadStatus, frame_response, websocket};
 use keel_net::MEDIUM;
 use keel_observe::{ErrorKind, ServerMetrics};
 use keel_types::PoolId;
@@ -291,6 +291,9 @@ fn begin_request(
         false => walk.ex.up.begin_again(encode, now_ms),
     }
     walk.ex.up.set_web(call.and_then(Call::request_codec));
+    let needs_key = walk.ex.head.extended_connect && link.call.is_none();
+    walk.ex.websocket_key =
+        needs_key.then(|| websocket::key([walk.worker.random(), walk.worker.random()]));
     let mut out = std::mem::take(walk.ex.up.head_mut());
     let head = RequestHeadPlan {
         route,
@@ -310,8 +313,7 @@ fn begin_request(
         peer_text: &walk.client.peer_text,
         trusted: walk.trusted,
         request_id: &walk.view.snapshot.request_id,
-        websocket_key: (walk.ex.head.extended_connect && link.call.is_none())
-            .then(|| websocket_key([walk.worker.random(), walk.worker.random()])),
+        websocket_key: walk.ex.websocket_key,
         content_type: call.and_then(|call| call.request_type(walk.ex)),
         body: if recoded { BodyLength::Chunked } else { body },
     };
@@ -327,24 +329,6 @@ fn begin_request(
     }
     *walk.ex.up.head_mut() = out;
     walk.ex.up.preload(&mut walk.client.input).map_err(up_fault)
-}
-
-/// A `Sec-WebSocket-Key` (RFC 6455, 4.1): 16 random bytes in base64. It protects nobody; it only has
-/// to differ from connection to connection.
-fn websocket_key(random: [u64; 2]) -> [u8; 24] {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-    let number = (u128::from(random[0]) << 64) | u128::from(random[1]);
-    let mut key = *b"AAAAAAAAAAAAAAAAAAAAAA==";
-    for (position, digit) in key.iter_mut().take(22).enumerate() {
-        // 128 bits are 21 digits of six bits and one of two, which stand at its top.
-        let bits = match position {
-            21 => (number & 3) << 4,
-            _ => (number >> (122 - 6 * position)) & 63,
-        };
-        *digit = DIGITS.get(bits as usize).copied().unwrap_or(b'A');
-    }
-    key
 }
 
 /// Sends a request's head as a stream of its own over a shared connection.

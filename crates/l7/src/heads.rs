@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use keel_http::template::{Escape, Template};
 use keel_http::{
     BodyLength, Field, Fields, HOP_BY_HOP, HeaderId, HeaderSet, Method, Version, is_nominated,
+    websocket,
 };
 
 use crate::exchange::Exchange;
@@ -391,10 +392,21 @@ fn write_connection(out: &mut Vec<u8>, ex: &Exchange, keep_alive: bool) {
         {
             write_field(out, b"Upgrade", protocol);
         }
+        if ex.answer.version == Version::Http2 {
+            write_accept(out, ex);
+        }
     } else if !keep_alive {
         out.extend_from_slice(b"Connection: close\r\n");
     } else if http10 {
         out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+}
+
+/// Writes `Sec-WebSocket-Accept`, which a server of HTTP/2 does not give (RFC 8441, 5).
+fn write_accept(out: &mut Vec<u8>, ex: &Exchange) {
+    let key = ex.head.fields.first_named(b"sec-websocket-key", ex.bytes());
+    if let Some(key) = key {
+        write_field(out, b"Sec-WebSocket-Accept", &websocket::accept(key));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use keel_balance::Outcome;
-use keel_http::{BodyLength, Method, Version};
+use keel_http::{BodyLength, HeadFault, Method, Version, websocket};
 use keel_types::{PoolId, ServerIndex};
 
 use crate::driver::Next;
@@ -32,6 +32,7 @@ pub(crate) async fn pass_to(
     let mut attempt = forward(walk, route, pool).await?;
     answered(walk, pool, &attempt);
     if walk.ex.answer_framing.switching {
+        check_accept(walk.ex)?;
         return tunnel(walk, route, pool, attempt).await;
     }
     let from = (attempt.server, attempt.link.io.is_h2());
@@ -59,6 +60,19 @@ pub(crate) async fn pass_to(
         // Closing while the client may still be sending would reset what it has not read yet.
         (false, false) => Next::Linger,
     })
+}
+
+/// Where the key was ours, so is the check of the answer to it (RFC 6455, 4.1).
+fn check_accept(ex: &Exchange) -> Result<(), Kind> {
+    let Some(key) = &ex.websocket_key else {
+        return Ok(());
+    };
+    let buf = ex.answer_buf.filled();
+    let told = ex.answer.fields.first_named(b"sec-websocket-accept", buf);
+    match told == Some(&websocket::accept(key)) {
+        true => Ok(()),
+        false => Err(Kind::BadAnswer(HeadFault::SwitchUnasked)),
+    }
 }
 
 /// The head of the answer is there: counts it for the server.

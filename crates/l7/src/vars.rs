@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::net::SocketAddr;
 
-use keel_http::HeaderId;
 use keel_http::template::{Var, Variables};
+use keel_http::{HeaderId, Version};
 use keel_tls::{Alpn, PeerCertificate, TlsFacts};
 
 use crate::exchange::Exchange;
@@ -62,7 +62,7 @@ impl Vars<'_> {
         let buf = ex.bytes();
         let put = |value: &[u8], out: &mut Vec<u8>| out.extend_from_slice(value);
         match var {
-            Var::Request => put(self.request_line(), out),
+            Var::Request => self.write_request_line(out),
             Var::RequestMethod => put(ex.head.method_span.of(buf), out),
             Var::RequestUri => put(ex.head.target.of(buf), out),
             Var::ServerProtocol if ex.record.bad_head => {}
@@ -234,14 +234,22 @@ impl Vars<'_> {
     }
 
     /// The request line as it was sent.
-    fn request_line(&self) -> &[u8] {
+    fn write_request_line(&self, out: &mut Vec<u8>) {
         let ex = self.ex;
         if ex.record.bad_head {
-            return &[];
+            return;
+        }
+        let buf = ex.bytes();
+        if ex.head.version == Version::Http2 {
+            out.extend_from_slice(ex.head.method_span.of(buf));
+            out.push(b' ');
+            out.extend_from_slice(ex.head.target.of(buf));
+            out.extend_from_slice(b" HTTP/2.0");
+            return;
         }
         let start = ex.head.method_span.start as usize;
         let end = (ex.head.line_end as usize).saturating_sub(2);
-        ex.bytes().get(start..end).unwrap_or(&[])
+        out.extend_from_slice(buf.get(start..end).unwrap_or(&[]));
     }
 }
 

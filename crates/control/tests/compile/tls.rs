@@ -160,8 +160,8 @@ fn pools_get_their_connector_or_a_report() {
     ca.issue(LeafSpec::client("proxy")).write(&scratch, "own");
     scratch.write("other.key", &ca.leaf(&["b.example"]).key_pem);
     let good = "{ ca: ca.pem, server_name: app.internal, cert: own.pem, key: own.key }";
-    let compiled = try_pool(&scratch, good)
-        .unwrap_or_else(|found| panic!("{}", render_all(&found, false)));
+    let compiled =
+        try_pool(&scratch, good).unwrap_or_else(|found| panic!("{}", render_all(&found, false)));
     assert!(compiled.snapshot.pools[0].tls.is_some());
     assert!(compiled.warnings.is_empty(), "{:?}", compiled.warnings);
     let unsafe_one = try_pool(&scratch, "{ verify: false }").expect("compiles");

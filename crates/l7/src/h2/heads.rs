@@ -25,7 +25,8 @@ pub fn read_request(
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     let told = H2RequestParts {
         method: parts.method.as_str().as_bytes(),
-        scheme: parts.uri.scheme_str().unwrap_or_default().as_bytes(),
+        // The library has checked `:scheme` and keeps it only beside an `:authority`.
+        scheme: parts.uri.scheme_str().unwrap_or("http").as_bytes(),
         authority: parts.uri.authority().map(|it| it.as_str().as_bytes()),
         path: parts.uri.path_and_query().map(|it| it.as_str().as_bytes()),
         protocol: protocol.map(|it| it.as_str().as_bytes()),
