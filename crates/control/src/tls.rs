@@ -121,18 +121,22 @@ impl TlsWatch {
 
     fn run(&self, ended: &Receiver<()>) {
         while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-            let now = SystemTime::now();
-            for listener in &self.listeners {
-                for event in listener.acceptor.refresh(now) {
-                    listener.note(&event);
-                }
+            self.look(SystemTime::now());
+        }
+    }
+
+    /// Looks at all files once, and tells what happened.
+    fn look(&self, now: SystemTime) {
+        for listener in &self.listeners {
+            for event in listener.acceptor.refresh(now) {
+                listener.note(&event);
             }
-            for (pool, connector) in &self.pools {
-                for event in connector.refresh(now) {
-                    match event.is_warning() {
-                        true => tracing::warn!(pool, "{event}"),
-                        false => tracing::info!(pool, "{event}"),
-                    }
+        }
+        for (pool, connector) in &self.pools {
+            for event in connector.refresh(now) {
+                match event.is_warning() {
+                    true => tracing::warn!(pool, "{event}"),
+                    false => tracing::info!(pool, "{event}"),
                 }
             }
         }
@@ -182,5 +186,129 @@ impl Watched {
             ocsp_fetched: self.ocsp_fetched.load(Ordering::Relaxed),
             ocsp_failed: self.ocsp_failed.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "a test fails by panicking, its helpers too")]
+mod tests {
+    use keel_config::{InMemory, Source, load, render_all};
+    use keel_testkit::scratch::Scratch;
+    use keel_testkit::{Ca, LeafSpec};
+
+    use super::*;
+    use crate::compile::{Compiled, compile};
+
+    fn compiled(scratch: &Scratch, text: &str) -> Compiled {
+        let file = scratch.path().join("a.yaml");
+        let world = InMemory::new().file(&file, text);
+        let (model, _) = load(Source::file(&file, &world))
+            .unwrap_or_else(|found| panic!("{}", render_all(&found, false)));
+        compile(&model).unwrap_or_else(|found| panic!("{}", render_all(&found, false)))
+    }
+
+    /// The snapshot's TLS as the start makes it.
+    fn watch(compiled: Compiled) -> (TlsWatch, Vec<Option<TlsPlan>>) {
+        let plans = plans(&compiled.tls, 2).expect("the files are good");
+        let mut snapshot = compiled.snapshot;
+        for (listener, plan) in snapshot.listeners.iter_mut().zip(&plans) {
+            listener.tls = plan.clone();
+        }
+        (TlsWatch::new(&snapshot), plans)
+    }
+
+    const SITE: &str = "\
+state: state
+listeners:
+  plain: { bind: \":80\" }
+  site:
+    bind: \":443\"
+    tls:
+      certificates: { cert: site.pem, key: site.key }
+      ocsp: false
+      handshakes: { per_client: 5r/s, concurrent: 9 }
+routes: [ { respond: { status: 204 } } ]
+";
+
+    #[test]
+    fn renewals_are_taken_and_counted() {
+        const DAY: i64 = 86_400;
+        let scratch = Scratch::new();
+        let ca = Ca::new("a CA");
+        ca.leaf(&["a.example"]).write(&scratch, "site");
+        let (watch, plans) = watch(compiled(&scratch, SITE));
+        assert!(plans[0].is_none());
+        let plan = plans[1].as_ref().expect("TLS");
+        // Each of two workers has its share, rounded up.
+        assert_eq!((plan.handshakes_max, plan.per_client), (5, Some(3)));
+        let only = || watch.figures().pop().expect("one listener");
+        assert_eq!((only().taken, only().refused), (0, 0));
+        assert_eq!(only().listener, "site");
+
+        let renewed = ca.issue(LeafSpec::names(&["a.example"]).valid(-1, 300));
+        scratch.write("site.pem", &renewed.cert_pem);
+        watch.look(SystemTime::now());
+        assert_eq!(
+            (only().taken, only().refused),
+            (0, 1),
+            "the key is not there yet"
+        );
+        scratch.write("site.key", &renewed.key_pem);
+        watch.look(SystemTime::now());
+        assert_eq!((only().taken, only().refused), (1, 1));
+        let (name, left) = only().expiries.pop().expect("a certificate");
+        assert_eq!(name, "a.example");
+        assert!(left > 298 * DAY && left < 302 * DAY, "{left}");
+    }
+
+    #[test]
+    fn a_file_that_went_bad_since_the_check_stops_the_start() {
+        let scratch = Scratch::new();
+        Ca::new("a CA").leaf(&["a.example"]).write(&scratch, "site");
+        let compiled = compiled(&scratch, SITE);
+        scratch.write("site.key", "gone");
+        let fault = plans(&compiled.tls, 1).expect_err("refused").to_string();
+        assert!(fault.starts_with("listener `site`: TLS: "), "{fault}");
+        assert!(fault.contains("site.key"), "{fault}");
+    }
+
+    #[test]
+    fn a_certificate_of_our_own_is_made_at_the_start_alone() {
+        let scratch = Scratch::new();
+        let text = SITE.replace(
+            "certificates: { cert: site.pem, key: site.key }",
+            "self_signed: { names: [dev.internal] }",
+        );
+        let compiled = compiled(&scratch, &text);
+        let state = scratch.path().join("state");
+        assert!(!state.exists(), "a check leaves no trace");
+        let (watch, _) = watch(compiled);
+        assert!(state.join("ca/ca.pem").exists());
+        let figures = watch.figures().pop().expect("one listener");
+        assert_eq!(
+            figures.expiries.first().map(|(name, _)| name.as_str()),
+            Some("dev.internal")
+        );
+    }
+
+    #[test]
+    fn the_thread_ends_with_its_owner() {
+        let scratch = Scratch::new();
+        Ca::new("a CA").leaf(&["a.example"]).write(&scratch, "site");
+        let (watch, _) = watch(compiled(&scratch, SITE));
+        let watch = Arc::new(watch);
+        let watching = watch.spawn().expect("a thread").expect("there is TLS");
+        assert_eq!(Arc::strong_count(&watch), 2);
+        drop(watching);
+        let due = std::time::Instant::now() + Duration::from_secs(10);
+        while Arc::strong_count(&watch) > 1 {
+            assert!(std::time::Instant::now() < due, "the thread goes on");
+            std::thread::yield_now();
+        }
+        let none = TlsWatch {
+            listeners: Vec::new(),
+            pools: Vec::new(),
+        };
+        assert!(Arc::new(none).spawn().expect("nothing to start").is_none());
     }
 }
