@@ -15,6 +15,8 @@ mod facts;
 mod fault;
 pub mod hello;
 pub mod ja4;
+mod kept;
+pub mod ocsp;
 mod peer;
 pub mod rates;
 mod resumption;

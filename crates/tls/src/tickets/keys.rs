@@ -1,15 +1,15 @@
 //! Keys of tickets: reading a shared key file, and our own in the state folder.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_lc_rs::{hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+use crate::kept;
 
 /// Most keys of one file: nodes that rotate by hand need three.
 pub(super) const KEYS_MAX: usize = 16;
@@ -52,17 +52,9 @@ impl Key {
     }
 }
 
-/// Reads a file, but not more than a bounded number of bytes of it.
+/// The content of a file of keys.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!(
-            "it is over {FILE_BYTES_MAX} bytes"
-        )));
-    }
-    Ok(bytes)
+    kept::read(path, FILE_BYTES_MAX)
 }
 
 /// What tells whether a file was changed: time, length, inode.
@@ -177,32 +169,12 @@ pub(super) fn parse_state(bytes: &[u8]) -> Option<Vec<Own>> {
     Some(own)
 }
 
-/// Writes the keys whole or not at all: into a new file (mode 0600), which then takes the place of the old one.
+/// Keeps the keys, whole or not at all.
 pub(super) fn write_state(folder: &Path, own: &[Own]) -> io::Result<()> {
-    static TURN: AtomicU32 = AtomicU32::new(0);
     let mut bytes = Vec::with_capacity(own.len() * ENTRY);
     for own in own {
         bytes.extend_from_slice(&own.made.to_be_bytes());
         bytes.extend_from_slice(&own.bytes);
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    let turn = TURN.fetch_add(1, Ordering::Relaxed);
-    let new = folder.join(format!(".{STATE_FILE}.{}.{turn}", process::id()));
-    let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, state_path(folder))
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&new); // What cannot be written can be gone already.
-    }
-    written
+    kept::write(folder, STATE_FILE, &bytes)
 }
