@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Data, Decoder, Findings, Input, Text};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::guess::{closest, join};
+use crate::keys::synonyms::WORD_SYNONYMS;
 use crate::keys::{Form, Kind, Refs, Words, show_duration, show_size};
 use crate::span::Span;
 use crate::tree::{Node, is_bool, is_number, shorten};
@@ -133,7 +134,9 @@ impl Decoder<'_> {
             shorten(text)
         );
         let report = self.report(&codes::UNKNOWN_WORD, node.span, what);
-        let guess = off(text, words).or_else(|| closest(text, names()));
+        let guess = off(text, words)
+            .or_else(|| word_meant(text, words))
+            .or_else(|| closest(text, names()));
         self.found.push(
             report
                 .guess(guess)
@@ -303,6 +306,15 @@ pub(crate) fn read_reference(
             None
         }
     }
+}
+
+/// The word that stands for another server's word.
+fn word_meant(text: &str, words: Words) -> Option<&'static str> {
+    let there = |meant: &str| words.iter().any(|(word, _)| *word == meant);
+    WORD_SYNONYMS
+        .iter()
+        .find(|(word, meant)| word.eq_ignore_ascii_case(text) && there(meant))
+        .map(|(_, meant)| *meant)
 }
 
 /// `off` for what people write in its place.

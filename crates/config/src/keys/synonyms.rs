@@ -151,3 +151,23 @@ pub(crate) static SYNONYMS: &[(&str, &str)] = &[
     ("state_dir", "state"),
     ("data_dir", "state"),
 ];
+
+/// Another server's word for a value, and ours.
+pub(crate) static WORD_SYNONYMS: &[(&str, &str)] = &[
+    ("h2", "http2"),
+    ("h2c", "http2"),
+    ("grpc", "http2"),
+    ("http/2", "http2"),
+    ("http", "http1"),
+    ("h1", "http1"),
+    ("http/1.1", "http1"),
+    ("TLSv1.2", "1.2"),
+    ("TLS1.2", "1.2"),
+    ("TLSv1.3", "1.3"),
+    ("TLS1.3", "1.3"),
+    ("on", "required"),
+    ("require", "required"),
+    ("request", "optional"),
+    ("on", "true"),
+    ("reject", "refuse"),
+];

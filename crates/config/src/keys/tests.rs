@@ -159,6 +159,26 @@ fn every_table_is_listed() {
 }
 
 #[test]
+fn synonyms_of_words_lead_to_words() {
+    fn words(kind: &Kind, out: &mut Vec<&'static str>) {
+        match kind {
+            Kind::Words(words) => out.extend(words.iter().map(|(word, _)| *word)),
+            Kind::Shape {
+                scalar: Some(kind), ..
+            } => words(kind, out),
+            _ => {}
+        }
+    }
+    let mut known = Vec::new();
+    for key in TABLES.iter().flat_map(|table| table.keys) {
+        words(&key.kind, &mut known);
+    }
+    for (word, meant) in synonyms::WORD_SYNONYMS {
+        assert!(known.contains(meant), "{word} → {meant}");
+    }
+}
+
+#[test]
 fn synonyms_lead_to_keys() {
     for (word, key) in synonyms::SYNONYMS {
         let known = TABLES.iter().any(|table| table.find(key).is_some());
