@@ -1,7 +1,7 @@
 //! The TLS side of a listener: its settings compiled, and handshakes with clients.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -24,6 +24,7 @@ use crate::resumption::Resumption;
 use crate::selfsigned::Local;
 use crate::session::Session;
 use crate::settings::{ClientCertificates, ServerSettings, SessionSettings, TicketSettings};
+use crate::stapling::{Named, Stapling};
 use crate::store::{Entry, Store};
 use crate::stream::Stream;
 use crate::suites::{Provider, prefers_chacha, versions};
@@ -42,6 +43,7 @@ pub struct Acceptor {
     configs: ArcSwap<Configs>,
     store: Arc<Store>,
     parts: Parts,
+    stapling: Stapling,
     /// Of the control plane; handshakes never take it.
     watched: Mutex<Watched>,
 }
@@ -108,6 +110,7 @@ impl Acceptor {
             notices.push(notice);
             local
         });
+        let stapling = Stapling::new(settings.ocsp, settings.state_folder.join("ocsp"));
         let parts = Parts {
             provider,
             versions,
@@ -126,7 +129,8 @@ impl Acceptor {
             clients,
             resumption,
         };
-        let entries = watched.entries();
+        stapling.load(&watched.named(), now);
+        let entries = watched.entries(&stapling);
         if entries.is_empty() {
             return Err(vec![no_certificate()]);
         }
@@ -136,6 +140,7 @@ impl Acceptor {
             configs: ArcSwap::from_pointee(configs.map_err(|fault| vec![fault])?),
             store,
             parts,
+            stapling,
             watched: Mutex::new(watched),
         };
         Ok((acceptor, notices))
@@ -190,36 +195,56 @@ impl Acceptor {
     /// control plane; may block on files.
     pub fn refresh(&self, now: SystemTime) -> Vec<Event> {
         let mut events = Vec::new();
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let watched = &mut *watched;
-        let mut changed = watched.watch.refresh(&keys(), now, &mut events);
-        if let Some(local) = &mut watched.local
-            && local.renew(&keys(), now)
-        {
-            changed = true;
-            let one = local.certificate();
-            events.push(Event::Taken {
-                source: local.source(),
-                names: one.names.clone(),
-                not_after: one.not_after,
-            });
+        let named = {
+            let mut watched = self.watched();
+            let mut changed = watched.watch.refresh(&keys(), now, &mut events);
+            if let Some(local) = &mut watched.local
+                && local.renew(&keys(), now)
+            {
+                changed = true;
+                let one = local.certificate();
+                events.push(Event::Taken {
+                    source: local.source(),
+                    names: one.names.clone(),
+                    not_after: one.not_after,
+                });
+            }
+            if changed {
+                self.take(&watched, now);
+            }
+            watched.resumption.refresh(now, &mut events);
+            self.refresh_clients(&mut watched, now, &mut events);
+            if !self.stapling.is_on() {
+                return events;
+            }
+            watched.named()
+        };
+        // A responder may be slow: whoever wants to see the certificates does not wait for it.
+        if self.stapling.refresh(&named, now, &mut events) {
+            self.take(&self.watched(), now);
         }
-        let entries = watched.entries();
-        // Without any certificate nobody could connect: those of before stay.
-        if changed && !entries.is_empty() {
-            self.store.replace(&entries, unix(now));
-        }
-        watched.resumption.refresh(now, &mut events);
-        self.refresh_clients(watched, now, &mut events);
         events
     }
 
     /// The certificates in use, the default first.
     pub fn certificates(&self) -> Vec<CertificateInfo> {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = self.watched();
         let local = watched.local.as_ref();
         let local = local.map(|local| info(local.source(), local.certificate()));
         watched.watch.infos().into_iter().chain(local).collect()
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the certificates that there are now to new handshakes.
+    fn take(&self, watched: &Watched, now: SystemTime) {
+        let entries = watched.entries(&self.stapling);
+        // Without any certificate nobody could connect: those of before stay.
+        if !entries.is_empty() {
+            self.store.replace(&entries, unix(now));
+        }
     }
 
     fn config_for(&self, hello: &ClientHello) -> Arc<ServerConfig> {
@@ -263,17 +288,19 @@ impl Acceptor {
 }
 
 impl Watched {
-    fn entries(&self) -> Vec<Entry> {
+    fn entries(&self, stapling: &Stapling) -> Vec<Entry> {
         let local = self.local.as_ref().map(Local::certificate);
-        self.watch
+        let files = self
+            .watch
             .certificates()
-            .map(|(_, certificate)| certificate)
-            .chain(local)
-            .map(|certificate| Entry {
-                certificate: certificate.clone(),
-                key: certificate.key.clone(),
-            })
-            .collect()
+            .map(|(_, certificate)| certificate);
+        files.chain(local).map(|one| stapling.entry(one)).collect()
+    }
+
+    /// The certificates of files. The local CA has no responder.
+    fn named(&self) -> Vec<Named> {
+        let each = self.watch.certificates();
+        each.map(|(source, one)| (source, one.clone())).collect()
     }
 }
 

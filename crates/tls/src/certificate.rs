@@ -13,6 +13,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::fault::{Setting, SettingsFault};
+use crate::ocsp::CertificateKey;
 use crate::peer::fingerprint;
 
 /// Most bytes of a PEM file: a chain and a key are a few KiB.
@@ -64,6 +65,8 @@ pub(crate) struct Certificate {
     pub not_after: i64,
     /// SHA-256 of the first certificate in hexadecimal.
     pub fingerprint: String,
+    /// The same, as OCSP answers are found by.
+    pub staple: CertificateKey,
     /// What the operator should know.
     pub remarks: Vec<String>,
 }
@@ -136,6 +139,7 @@ impl Certificate {
                 .first()
                 .map(|der| fingerprint(der))
                 .unwrap_or_default(),
+            staple: CertificateKey::of(certified.cert.first().ok_or_else(broken)?),
             remarks: remarks(files, &parsed),
             key: Arc::new(certified),
         })

@@ -24,6 +24,7 @@ mod selfsigned;
 mod session;
 pub mod sessions;
 mod settings;
+mod stapling;
 mod store;
 mod stream;
 pub mod suites;
