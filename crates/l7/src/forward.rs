@@ -270,6 +270,8 @@ fn begin_request(
     let bufs = &walk.worker.bufs;
     let body = walk.ex.framing.body;
     let encode = match body {
+        // What is opened stays open for what goes through the tunnel.
+        _ if walk.ex.framing.upgrade => Encode::Raw,
         _ if link.call.is_some() => Encode::Stream,
         BodyLength::Chunked => Encode::Chunked,
         _ if walk.ex.call.is_some_and(Call::recodes_request) => Encode::Chunked,

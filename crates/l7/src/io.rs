@@ -1,10 +1,12 @@
 //! What an exchange reads from and writes to: a connection's bytes, or one stream of HTTP/2.
 
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use keel_net::Buf;
 use keel_tls::Stream;
+use tokio::io::AsyncWrite;
 
 use crate::h2::H2Body;
 use crate::relay::{Sink, Source};
@@ -46,7 +48,7 @@ impl Io {
     /// Passes the end of a tunnel's direction on; what cannot be passed on finds the far end closed.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) {
         if let Io::Bytes(stream) = self {
-            let _ = tokio::io::AsyncWrite::poll_shutdown(std::pin::Pin::new(stream), cx);
+            let _ = AsyncWrite::poll_shutdown(Pin::new(stream), cx);
         }
     }
 }
@@ -89,9 +91,17 @@ impl Sink for Io {
         }
     }
 
+    #[inline]
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Io::Bytes(stream) => AsyncWrite::poll_flush(Pin::new(stream), cx),
+            Io::H2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     fn poll_end(&mut self, cx: &mut Context<'_>, trailers: &[u8]) -> Poll<io::Result<()>> {
         match self {
-            Io::Bytes(stream) => tokio::io::AsyncWrite::poll_flush(std::pin::Pin::new(stream), cx),
+            Io::Bytes(_) => self.poll_flush(cx),
             Io::H2(body) => Poll::Ready(body.end(trailers)),
         }
     }

@@ -317,7 +317,11 @@ impl Relay {
     ) -> Poll<Result<(), RelayFault>> {
         if !self.ended {
             self.waiting = Waiting::Sink;
-            ready!(sink.poll_end(cx, &self.trailers)).map_err(RelayFault::Sink)?;
+            let told = match self.encode {
+                Encode::Stream => sink.poll_end(cx, &self.trailers),
+                Encode::Raw | Encode::Chunked => sink.poll_flush(cx),
+            };
+            ready!(told).map_err(RelayFault::Sink)?;
             self.ended = true;
         }
         self.waiting = Waiting::Nothing;

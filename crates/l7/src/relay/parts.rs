@@ -55,8 +55,10 @@ pub trait Sink {
         last: bool,
     ) -> Poll<io::Result<usize>>;
 
-    /// The message has ended; `trailers` are field lines that come after its body. Ready when nothing
-    /// is held back.
+    /// Ready when nothing of what was written is held back.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The message has ended; `trailers` are field lines that come after its body.
     fn poll_end(&mut self, cx: &mut Context<'_>, trailers: &[u8]) -> Poll<io::Result<()>>;
 
     /// Bytes that were written and that the far end has not taken yet.
