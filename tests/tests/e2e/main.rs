@@ -13,6 +13,7 @@ mod big_bodies;
 mod chaos;
 mod chunked;
 mod cli;
+mod client_certificates;
 mod config_errors;
 mod drain;
 mod early_answer;
@@ -20,6 +21,7 @@ mod edits;
 mod errors;
 mod expect;
 mod forwarding;
+mod h2_attacks;
 mod half_close;
 mod headers;
 mod hop_by_hop;
@@ -32,8 +34,10 @@ mod real_peers;
 mod retry;
 mod routing;
 mod second_request;
+mod site;
 mod slow_clients;
 mod targets;
+mod tls_servers;
 mod upgrade;
 
 /// The shortest request.

@@ -22,6 +22,6 @@ pub use answer::{H2Answer, H2Lost};
 pub use client::{GoAway, H2Wire};
 pub use connection::{Auto, Connection, Event};
 pub use frame::Frame;
-pub use hpack::{Decoder, encode};
+pub use hpack::{Decoder, encode, integer};
 pub use origin::{H2Origin, H2Stage};
 pub use reply::{H2Reply, H2Seen};

@@ -136,6 +136,12 @@ impl H2Reply {
         self
     }
 
+    /// Takes a field away.
+    pub fn without(mut self, name: &str) -> H2Reply {
+        self.fields.retain(|(have, _)| have != name);
+        self
+    }
+
     /// A body; no Content-Length is added.
     pub fn body(self, body: impl Into<Vec<u8>>) -> H2Reply {
         H2Reply {
@@ -206,7 +212,9 @@ impl H2Reply {
             ("stream", Some(len)) => H2Reply::new(200).pattern(small(len)),
             ("status", Some(status)) => H2Reply::new(u16::try_from(status).unwrap_or(500)),
             ("delay", Some(ms)) => H2Reply::echo(name, seen).after(Duration::from_millis(ms)),
-            ("trailers", _) => H2Reply::echo(name, seen).trailers(&[("x-sum", "42")]),
+            ("trailers", _) => H2Reply::echo(name, seen)
+                .without("content-length")
+                .trailers(&[("x-sum", "42")]),
             ("interim", _) => H2Reply::echo(name, seen).interim(103, &[("link", "</a>")]),
             _ => H2Reply::echo(name, seen),
         };

@@ -1,0 +1,409 @@
+//! What HTTP/2 forbids in a request (RFC 9113 section 8): the stream is reset, the connection goes on, no server sees it.
+
+use keel_testkit::h2::Frame;
+use keel_testkit::h2::encode;
+use keel_testkit::h2::frame::{self, code, setting};
+use keel_testkit::{H2Wire, Origin, Proxy};
+
+const PLAIN: [(&str, &str); 4] = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":authority", "test.example"),
+    (":path", "/"),
+];
+
+fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [&PLAIN[..], more].concat()
+}
+
+fn without<'a>(name: &str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let kept = PLAIN.iter().filter(|(have, _)| *have != name).copied();
+    kept.chain(more.iter().copied()).collect()
+}
+
+/// Each is malformed; some would become another request where they are written as HTTP/1.1.
+fn malformed() -> Vec<Vec<(&'static str, &'static str)>> {
+    vec![
+        without(":method", &[]),
+        without(":scheme", &[]),
+        without(":path", &[]),
+        without(":path", &[(":path", "")]),
+        without(":method", &[(":method", "")]),
+        without(":method", &[(":method", "GET / HTTP/1.1\r\nx: y")]),
+        without(":method", &[(":method", "G ET")]),
+        without(":path", &[(":path", "/ HTTP/1.1\r\nHost: x\r\n\r\n")]),
+        without(":path", &[(":path", "/a b")]),
+        without(":path", &[(":path", "a")]),
+        without(":path", &[(":path", "*")]),
+        without(":path", &[(":path", "/\u{0}")]),
+        without(":path", &[(":path", "/a#b")]),
+        without(":scheme", &[(":scheme", "http://x/?")]),
+        without(":authority", &[]),
+        without(":authority", &[(":authority", "")]),
+        without(":authority", &[(":authority", "a@test.example")]),
+        without(":authority", &[(":authority", "a\r\nb: c")]),
+        without(":authority", &[(":authority", "a/b")]),
+        with(&[(":path", "/again")]),
+        with(&[(":method", "GET")]),
+        with(&[(":authority", "test.example")]),
+        with(&[(":status", "200")]),
+        with(&[(":unknown", "x")]),
+        with(&[(":protocol", "websocket")]),
+        [&[("x", "first")], &PLAIN[..]].concat(),
+        with(&[("host", "other.example")]),
+        with(&[("host", "test.example"), ("host", "test.example")]),
+        with(&[("Upper", "x")]),
+        with(&[("transfer-encoding", "chunked")]),
+        with(&[("connection", "close")]),
+        with(&[("keep-alive", "timeout=5")]),
+        with(&[("proxy-connection", "x")]),
+        with(&[("upgrade", "h2c")]),
+        with(&[("te", "gzip")]),
+        with(&[("te", "trailers, deflate")]),
+        with(&[("content-length", "5, 5")]),
+        with(&[("content-length", "-1")]),
+        with(&[("content-length", "+5")]),
+        with(&[("content-length", "1"), ("content-length", "2")]),
+        with(&[("content-length", "99999999999999999999")]),
+        with(&[("x", "a\r\nSmuggled: yes")]),
+        with(&[("x", "a\nb")]),
+        with(&[("x", "a\rb")]),
+        with(&[("x", "a\u{0}b")]),
+        with(&[("x", " padded")]),
+        with(&[("x", "padded\t")]),
+        with(&[("x\r\ny", "z")]),
+        with(&[("x: y", "z")]),
+        with(&[("x:y", "z")]),
+        with(&[("x y", "z")]),
+        with(&[("", "z")]),
+        with(&[("x\u{0}", "z")]),
+    ]
+}
+
+#[test]
+fn malformed_heads_are_reset() {
+    let origin = Origin::echo();
+    let proxy = Proxy::before(&[origin.address()]);
+    let mut well = H2Wire::connect(proxy.address());
+    for fields in malformed() {
+        // A connection for each few, for a client that breaks rules all the time is shown out.
+        let mut wire = H2Wire::connect(proxy.address());
+        let stream = wire.start(&fields, true);
+        let answer = wire.try_answer(stream);
+        let answer = answer.unwrap_or_else(|lost| panic!("{fields:?}: {lost:?}"));
+        assert_eq!(
+            answer.reset,
+            Some(code::PROTOCOL_ERROR),
+            "{fields:?} {answer:?}"
+        );
+        wire.get("/").expect(200);
+    }
+    well.get("/").expect(200);
+    assert_eq!(
+        origin.requests(),
+        malformed().len() + 1,
+        "no server sees any of them"
+    );
+}
+
+#[test]
+fn bodies_that_are_not_as_long_as_they_say() {
+    let origin = Origin::echo();
+    let proxy = Proxy::before(&[origin.address()]);
+    let mut wire = H2Wire::connect(proxy.address());
+    for (said, sent) in [("5", ""), ("5", "1234"), ("5", "123456"), ("0", "1")] {
+        let stream = wire.start(&with(&[("content-length", said)]), sent.is_empty());
+        if !sent.is_empty() {
+            wire.data(stream, sent, true);
+        }
+        let answer = wire.answer(stream);
+        assert_eq!(
+            answer.reset,
+            Some(code::PROTOCOL_ERROR),
+            "{said} {sent:?} {answer:?}"
+        );
+    }
+    let stream = wire.start(&with(&[("content-length", "5")]), false);
+    let seen = wire
+        .data(stream, "12345", true)
+        .answer(stream)
+        .expect(200)
+        .json();
+    assert_eq!(seen["body"], "12345");
+    origin.take_faults(); // bodies that were begun and cut
+}
+
+#[test]
+fn trailers_follow_the_rules_too() {
+    let origin = Origin::echo();
+    let proxy = Proxy::before(&[origin.address()]);
+    for bad in [
+        [(":path", "/x")],
+        [("Upper", "x")],
+        [("x", "a\r\nb")],
+        [("connection", "close")],
+        [("transfer-encoding", "chunked")],
+    ] {
+        let mut wire = H2Wire::connect(proxy.address());
+        let stream = wire.start(&PLAIN, false);
+        wire.data(stream, "body", false).trailers(stream, &bad);
+        let answer = wire.answer(stream);
+        assert_eq!(
+            answer.reset,
+            Some(code::PROTOCOL_ERROR),
+            "{bad:?} {answer:?}"
+        );
+    }
+    // What frames a message, or decides on it, is of no use there: HTTP/1.1 must not see it.
+    let mut wire = H2Wire::connect(proxy.address());
+    let stream = wire.start(&PLAIN, false);
+    let more = [("content-length", "3"), ("host", "x"), ("x-kept", "1")];
+    wire.data(stream, "body", false).trailers(stream, &more);
+    let answer = wire.answer(stream);
+    assert!(answer.status == 200 || answer.reset.is_some(), "{answer:?}");
+    origin.take_faults();
+}
+
+#[test]
+fn host_without_authority_and_absolute_names() {
+    let origin = Origin::echo();
+    let proxy = Proxy::before(&[origin.address()]);
+    let mut wire = H2Wire::connect(proxy.address());
+    let stream = wire.start(&without(":authority", &[("host", "by-host.example")]), true);
+    assert_eq!(
+        wire.answer(stream).expect(200).seen("host"),
+        ["by-host.example"]
+    );
+    let stream = wire.start(&with(&[("host", "test.example")]), true);
+    assert_eq!(
+        wire.answer(stream).expect(200).seen("host"),
+        ["test.example"]
+    );
+    let stream = wire.start(&without(":path", &[(":path", "/a/../b//c?d=%7E")]), true);
+    wire.answer(stream).expect(200);
+    let connect = [(":method", "CONNECT"), (":authority", "test.example:80")];
+    let stream = wire.start(&connect, false);
+    let answer = wire.answer(stream);
+    assert!(answer.reset.is_some() || answer.status >= 400, "{answer:?}");
+}
+
+/// What breaks the connection (sections 4, 5 and 6): GOAWAY with the right code, and the end.
+#[test]
+fn breaches_of_framing_end_the_connection() {
+    let origin = Origin::echo();
+    let proxy = Proxy::before(&[origin.address()]);
+    let block = encode(&PLAIN);
+    let cut = Frame::new(frame::HEADERS, 0, 1, block.as_slice());
+    let breaches: Vec<(&str, Vec<Frame>, u32)> = vec![
+        (
+            "DATA on 0",
+            vec![Frame::data(0, "x", false)],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "DATA on an idle stream",
+            vec![Frame::data(1, "x", false)],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "HEADERS on 0",
+            vec![Frame::headers(0, block.clone(), true)],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "an even stream",
+            vec![Frame::headers(2, block.clone(), true)],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "CONTINUATION alone",
+            vec![Frame::continuation(1, "", true)],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "PING inside a block",
+            vec![cut.clone(), Frame::ping([0; 8])],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "another stream inside",
+            vec![cut, Frame::continuation(3, "", true)],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "a short PING",
+            vec![Frame::new(frame::PING, 0, 0, "abc")],
+            code::FRAME_SIZE_ERROR,
+        ),
+        (
+            "PING on a stream",
+            vec![Frame::new(frame::PING, 0, 1, [0; 8])],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "SETTINGS of 5",
+            vec![Frame::new(frame::SETTINGS, 0, 0, "12345")],
+            code::FRAME_SIZE_ERROR,
+        ),
+        (
+            "SETTINGS on a stream",
+            vec![Frame::new(frame::SETTINGS, 0, 1, "")],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "push as 2",
+            vec![Frame::settings(&[(setting::ENABLE_PUSH, 2)])],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "a huge window",
+            vec![Frame::settings(&[(setting::INITIAL_WINDOW_SIZE, 1 << 31)])],
+            code::FLOW_CONTROL_ERROR,
+        ),
+        (
+            "a small frame size",
+            vec![Frame::settings(&[(setting::MAX_FRAME_SIZE, 16_383)])],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "an update by 0",
+            vec![Frame::window_update(0, 0)],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "a window too large",
+            vec![Frame::window_update(0, 0x7fff_ffff)],
+            code::FLOW_CONTROL_ERROR,
+        ),
+        (
+            "an update of an idle stream",
+            vec![Frame::window_update(1, 5)],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "a reset of an idle stream",
+            vec![Frame::reset(1, 8)],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "a short reset",
+            vec![
+                Frame::headers(1, block.clone(), false),
+                Frame::new(frame::RST_STREAM, 0, 1, "abc"),
+            ],
+            code::FRAME_SIZE_ERROR,
+        ),
+        (
+            "push of a client",
+            vec![Frame::new(frame::PUSH_PROMISE, 4, 1, "\0\0\0\u{2}")],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "too large a frame",
+            vec![Frame::data(1, vec![0; 16_385], false)],
+            code::FRAME_SIZE_ERROR,
+        ),
+        (
+            "padding beyond",
+            vec![Frame::new(frame::HEADERS, 0x0d, 1, [200, 0x82])],
+            code::PROTOCOL_ERROR,
+        ),
+        (
+            "a block that is none",
+            vec![Frame::headers(
+                1,
+                [0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+                true,
+            )],
+            code::COMPRESSION_ERROR,
+        ),
+        (
+            "an unknown index",
+            vec![Frame::headers(1, [0xbe], true)],
+            code::COMPRESSION_ERROR,
+        ),
+        (
+            "a table too large",
+            vec![Frame::headers(1, [0x3f, 0xff, 0xff, 0x01], true)],
+            code::COMPRESSION_ERROR,
+        ),
+        (
+            "a stream that is not above",
+            vec![
+                Frame::headers(5, block.clone(), true),
+                Frame::headers(3, block, true),
+            ],
+            code::PROTOCOL_ERROR,
+        ),
+    ];
+    for (what, frames, expected) in breaches {
+        let mut wire = H2Wire::connect(proxy.address());
+        wire.await_settings();
+        for stream in [1, 3, 5] {
+            assert_eq!(wire.take_stream(), stream); // so that answers on them are expected
+        }
+        for frame in &frames {
+            wire.send(frame);
+        }
+        let (goaway, end) = wire.await_end();
+        let found = goaway.map(|goaway| goaway.code);
+        assert_ne!(end, keel_testkit::client::End::Deadline, "{what}");
+        assert_eq!(found, Some(expected), "{what}");
+    }
+    H2Wire::connect(proxy.address()).get("/").expect(200);
+}
+
+#[test]
+fn streams_beyond_the_limit_are_refused() {
+    let origin = Origin::echo();
+    let more = "listeners: { web: { bind: \"127.0.0.1:0\", http2: { streams: 4 } } }";
+    let proxy = Proxy::before_with(&[origin.address()], "", more);
+    let mut wire = H2Wire::connect(proxy.address());
+    wire.await_settings();
+    assert_eq!(
+        wire.connection().setting(setting::MAX_CONCURRENT_STREAMS),
+        Some(4)
+    );
+    let streams: Vec<u32> = (0..6)
+        .map(|_| wire.ask("GET", "/delay/300", &[], true))
+        .collect();
+    let answers: Vec<_> = streams.iter().map(|stream| wire.answer(*stream)).collect();
+    let refused = answers
+        .iter()
+        .filter(|answer| answer.reset == Some(code::REFUSED_STREAM));
+    assert_eq!(refused.count(), 2, "{answers:?}");
+    assert_eq!(origin.requests(), 4);
+    wire.get("/").expect(200);
+}
+
+/// Unknown frame types, settings and flags are ignored (sections 4.1, 5.5 and 6.5.2).
+#[test]
+fn what_is_unknown_is_ignored() {
+    let origin = Origin::echo();
+    let proxy = Proxy::before(&[origin.address()]);
+    let mut wire = H2Wire::connect_with(
+        proxy.address(),
+        &[(0x99, 7), (setting::MAX_HEADER_LIST_SIZE, 1 << 20)],
+    );
+    wire.send(&Frame::new(0x77, 0xff, 0, "what"));
+    wire.send(&Frame::new(0x78, 0, 9, vec![1; 16_384]));
+    let mut padded = vec![7_u8];
+    padded.extend(encode(&PLAIN));
+    padded.extend([0; 7]);
+    let stream = wire.take_stream();
+    wire.send(&Frame::new(
+        frame::HEADERS,
+        frame::PADDED | frame::END_HEADERS | 0xc0,
+        stream,
+        padded,
+    ));
+    wire.send(&Frame::new(
+        frame::DATA,
+        frame::PADDED | frame::END_STREAM,
+        stream,
+        [&[3][..], b"data", &[0; 3]].concat(),
+    ));
+    assert_eq!(wire.answer(stream).expect(200).json()["body"], "data");
+    wire.send(&Frame::priority(5, 0, 200));
+    wire.get("/").expect(200);
+}
