@@ -78,7 +78,7 @@ pub struct Running {
     drain: Drain,
     drain_timeout: Duration,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
-    _watching: Option<Watching>,
+    _watching: Watching,
 }
 
 /// What each worker thread is made of.

@@ -1,4 +1,4 @@
-//! TLS of listeners and pools while they run: made at the start, looked after by one thread.
+//! TLS of listeners and pools while they run: made at the start, looked after by a few threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,8 @@ use crate::start::StartFault;
 
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Threads that look. Asking for an OCSP answer may take seconds: other listeners do not wait for that.
+const THREADS_MAX: usize = 4;
 
 /// Makes the TLS of all listeners, by position. This is where the state folder is written to.
 ///
@@ -77,10 +79,10 @@ pub(crate) struct TlsWatch {
     pools: Vec<(String, Arc<Connector>)>,
 }
 
-/// Ends the thread when it is dropped.
-#[derive(Debug)]
+/// Ends the threads when it is dropped.
+#[derive(Debug, Default)]
 pub(crate) struct Watching {
-    _end: Sender<()>,
+    _ends: Vec<Sender<()>>,
 }
 
 impl TlsWatch {
@@ -106,33 +108,39 @@ impl TlsWatch {
         }
     }
 
-    /// Starts the thread that looks at the files once a second; `None` when there is nothing to look at.
-    pub(crate) fn spawn(self: &Arc<Self>) -> std::io::Result<Option<Watching>> {
-        if self.listeners.is_empty() && self.pools.is_empty() {
-            return Ok(None);
+    /// Starts the threads that look at the files once a second; none when there is nothing to look at.
+    pub(crate) fn spawn(self: &Arc<Self>) -> std::io::Result<Watching> {
+        let all = self
+            .listeners
+            .len()
+            .max(usize::from(!self.pools.is_empty()));
+        let threads = all.min(THREADS_MAX);
+        let mut watching = Watching::default();
+        for thread in 0..threads {
+            let (end, ended) = channel();
+            let watch = self.clone();
+            std::thread::Builder::new()
+                .name(format!("tls-watch-{thread}"))
+                .spawn(move || watch.run(thread, threads, &ended))?;
+            watching._ends.push(end);
         }
-        let (end, ended) = channel();
-        let watch = self.clone();
-        std::thread::Builder::new()
-            .name("tls-watch".to_owned())
-            .spawn(move || watch.run(&ended))?;
-        Ok(Some(Watching { _end: end }))
+        Ok(watching)
     }
 
-    fn run(&self, ended: &Receiver<()>) {
+    fn run(&self, thread: usize, threads: usize, ended: &Receiver<()>) {
         while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-            self.look(SystemTime::now());
+            self.look(thread, threads, SystemTime::now());
         }
     }
 
-    /// Looks at all files once, and tells what happened.
-    fn look(&self, now: SystemTime) {
-        for listener in &self.listeners {
+    /// Looks once at the files of every so many listeners, and tells what happened. Those of pools are the first thread's.
+    fn look(&self, thread: usize, threads: usize, now: SystemTime) {
+        for listener in self.listeners.iter().skip(thread).step_by(threads) {
             for event in listener.acceptor.refresh(now) {
                 listener.note(&event);
             }
         }
-        for (pool, connector) in &self.pools {
+        for (pool, connector) in self.pools.iter().filter(|_| thread == 0) {
             for event in connector.refresh(now) {
                 match event.is_warning() {
                     true => tracing::warn!(pool, "{event}"),
@@ -247,14 +255,14 @@ routes: [ { respond: { status: 204 } } ]
 
         let renewed = ca.issue(LeafSpec::names(&["a.example"]).valid(-1, 300));
         scratch.write("site.pem", &renewed.cert_pem);
-        watch.look(SystemTime::now());
+        watch.look(0, 1, SystemTime::now());
         assert_eq!(
             (only().taken, only().refused),
             (0, 1),
             "the key is not there yet"
         );
         scratch.write("site.key", &renewed.key_pem);
-        watch.look(SystemTime::now());
+        watch.look(0, 1, SystemTime::now());
         assert_eq!((only().taken, only().refused), (1, 1));
         let (name, left) = only().expiries.pop().expect("a certificate");
         assert_eq!(name, "a.example");
@@ -292,12 +300,12 @@ routes: [ { respond: { status: 204 } } ]
     }
 
     #[test]
-    fn the_thread_ends_with_its_owner() {
+    fn the_threads_end_with_their_owner() {
         let scratch = Scratch::new();
         Ca::new("a CA").leaf(&["a.example"]).write(&scratch, "site");
         let (watch, _) = watch(compiled(&scratch, SITE));
         let watch = Arc::new(watch);
-        let watching = watch.spawn().expect("a thread").expect("there is TLS");
+        let watching = watch.spawn().expect("a thread");
         assert_eq!(Arc::strong_count(&watch), 2);
         drop(watching);
         let due = std::time::Instant::now() + Duration::from_secs(10);
@@ -305,10 +313,11 @@ routes: [ { respond: { status: 204 } } ]
             assert!(std::time::Instant::now() < due, "the thread goes on");
             std::thread::yield_now();
         }
-        let none = TlsWatch {
+        let none = Arc::new(TlsWatch {
             listeners: Vec::new(),
             pools: Vec::new(),
-        };
-        assert!(Arc::new(none).spawn().expect("nothing to start").is_none());
+        });
+        let watching = none.spawn().expect("nothing to start");
+        assert_eq!((watching._ends.len(), Arc::strong_count(&none)), (0, 1));
     }
 }

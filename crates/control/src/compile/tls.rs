@@ -113,8 +113,9 @@ pub(super) fn client_headers(model: &Model, listener: &Listener) -> HeaderEdits 
 /// Loads everything as the start will, but writes nothing, and reports what is wrong.
 fn judge(report: &mut Report<'_>, tls: &Spanned<ListenerTls>, settings: &ServerSettings) {
     let mut trial = settings.clone();
-    // Nothing is kept: keys of tickets are made in memory, the local CA is made at the start.
+    // Nothing is kept: keys of tickets are made in memory, the local CA is made at the start, no responder is asked.
     trial.state_folder = PathBuf::new();
+    trial.ocsp = false;
     let own = trial.self_signed.take().is_some();
     match Acceptor::new(trial) {
         Ok((acceptor, notices)) => {
