@@ -10,6 +10,8 @@ mod acceptor;
 mod certificate;
 mod client_auth;
 mod connector;
+pub mod crl;
+mod der;
 mod event;
 mod facts;
 mod fault;

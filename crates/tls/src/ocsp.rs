@@ -4,7 +4,6 @@
 //! validity. All of it runs on a thread that may block: a handshake only ever sees an answer that is there already, so
 //! a dead responder delays nobody. What is refused leaves the answer of before in use until that one's end.
 
-mod der;
 mod fetch;
 mod message;
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::der::{self, Reader, context, element};
+use crate::der::{self, Reader, context, element};
 
 /// How far the responder's clock may be ahead of ours, in seconds.
 const SKEW_S: u64 = 300;

@@ -6,9 +6,9 @@ use rcgen::{
     Issuer, KeyPair, SigningKey,
 };
 
-use super::der::{BIT_STRING, ENUMERATED, GENERALIZED_TIME, INTEGER, OCTET_STRING, OID, SEQUENCE};
-use super::der::{Reader, context, element};
 use super::*;
+use crate::der::{BIT_STRING, ENUMERATED, GENERALIZED_TIME, INTEGER, OCTET_STRING, OID, SEQUENCE};
+use crate::der::{Reader, context, element};
 
 /// 2026-03-01 00:00:00, the time of all answers here.
 const NOW: u64 = 1_772_323_200;

@@ -1,43 +1,44 @@
-//! The little of DER (X.690) that OCSP needs. Reading never goes past the end, never recurses and allocates nothing.
+//! The little of DER (X.690) that OCSP and revocation lists need. Reading never goes past the end, never recurses and allocates nothing.
 
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const ENUMERATED: u8 = 0x0a;
-pub(super) const GENERALIZED_TIME: u8 = 0x18;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const NULL: u8 = 0x05;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const OID: u8 = 0x06;
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const ENUMERATED: u8 = 0x0a;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
+pub(crate) const UTC_TIME: u8 = 0x17;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const NULL: u8 = 0x05;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const OID: u8 = 0x06;
+pub(crate) const SEQUENCE: u8 = 0x30;
 
 /// The tag of an explicit or constructed field.
-pub(super) const fn context(number: u8) -> u8 {
+pub(crate) const fn context(number: u8) -> u8 {
     0xa0 | number
 }
 
 /// One element.
 #[derive(Clone, Copy)]
-pub(super) struct Element<'a> {
-    pub(super) tag: u8,
-    pub(super) content: &'a [u8],
+pub(crate) struct Element<'a> {
+    pub(crate) tag: u8,
+    pub(crate) content: &'a [u8],
     /// With tag and length.
-    pub(super) whole: &'a [u8],
+    pub(crate) whole: &'a [u8],
 }
 
 /// A cursor over elements that follow each other.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The tag of what comes next.
-    pub(super) fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.0.first().copied()
     }
 
     /// The next element, of whatever kind; `None` at the end and when it is broken.
-    pub(super) fn any(&mut self) -> Option<Element<'a>> {
+    pub(crate) fn any(&mut self) -> Option<Element<'a>> {
         let whole = self.0;
         let (&tag, rest) = whole.split_first()?;
         // Tags of several bytes stand nowhere in what we read.
@@ -47,7 +48,7 @@ impl<'a> Reader<'a> {
         let (&first, rest) = rest.split_first()?;
         let (len, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
-            0x81..=0x83 => {
+            0x81..=0x84 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
                 let len = bytes
                     .iter()
@@ -68,7 +69,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next element, which has to be of this kind.
-    pub(super) fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
+    pub(crate) fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
         if self.peek() != Some(tag) {
             return None;
         }
@@ -76,12 +77,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The content of the next element, which has to be of this kind.
-    pub(super) fn content(&mut self, tag: u8) -> Option<Reader<'a>> {
+    pub(crate) fn content(&mut self, tag: u8) -> Option<Reader<'a>> {
         self.expect(tag).map(|element| Reader(element.content))
     }
 
     /// Steps over the next element when it is of this kind; `None` when it is broken.
-    pub(super) fn skip(&mut self, tag: u8) -> Option<()> {
+    pub(crate) fn skip(&mut self, tag: u8) -> Option<()> {
         if self.peek() == Some(tag) {
             self.any()?;
         }
@@ -90,7 +91,7 @@ impl<'a> Reader<'a> {
 }
 
 /// An element of these parts.
-pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = vec![tag];
     let bytes = len.to_be_bytes();
@@ -104,8 +105,15 @@ pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
+/// `YYMMDDHHMMSSZ`, the one form of UTCTime that RFC 5280 section 4.1.2.5.1 allows, in seconds since 1970: years under
+/// 50 are of this century.
+pub(crate) fn utc_time(text: &[u8]) -> Option<u64> {
+    let century: &[u8] = if text.first()? < &b'5' { b"20" } else { b"19" };
+    time(&[century, text].concat())
+}
+
 /// `YYYYMMDDHHMMSSZ`, the one form of GeneralizedTime that RFC 5280 section 4.1.2.5.2 allows, in seconds since 1970.
-pub(super) fn time(text: &[u8]) -> Option<u64> {
+pub(crate) fn time(text: &[u8]) -> Option<u64> {
     let (digits, zone) = text.split_at_checked(14)?;
     if zone != b"Z" || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -166,8 +174,23 @@ mod tests {
     }
 
     #[test]
+    fn short_times() {
+        assert_eq!(utc_time(b"260301000000Z"), Some(1_772_323_200));
+        assert_eq!(utc_time(b"491231235959Z"), Some(2_524_607_999));
+        assert_eq!(utc_time(b"700101000000Z"), Some(0));
+        for text in [
+            &b""[..],
+            b"500101000000Z",
+            b"2603010000Z",
+            b"20260301000000Z",
+        ] {
+            assert_eq!(utc_time(text), None, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
     fn lengths() {
-        for len in [0, 1, 127, 128, 255, 256, 65_535, 65_536] {
+        for len in [0, 1, 127, 128, 255, 256, 65_535, 65_536, 1 << 24] {
             let bytes = element(OCTET_STRING, &[&vec![7; len]]);
             let mut reader = Reader(&bytes);
             assert_eq!(reader.expect(OCTET_STRING).unwrap().content.len(), len);
