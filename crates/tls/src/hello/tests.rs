@@ -1,3 +1,5 @@
+//! The parser against what real clients send, each kind of fault, and any bytes.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The store against a model, in virtual time.
+
 use std::thread;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Tickets in virtual time, with real files.
+
 use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
