@@ -25,7 +25,7 @@ pub struct Question {
     pub headers: Vec<(String, String)>,
     /// The client's address.
     pub client: IpAddr,
-    /// The listener's name; the first one when unset.
+    /// The listener's name; when unset the first that speaks the scheme of the URL, or else the first.
     pub listener: Option<String>,
 }
 
@@ -195,11 +195,14 @@ fn authority_and_target(url: &str) -> Result<(&str, String), String> {
     })
 }
 
+/// The listener of that name; without one the first that speaks the URL's scheme, or else the first.
 fn listener(compiled: &Compiled, question: &Question) -> Result<usize, String> {
-    let Some(name) = &question.listener else {
-        return Ok(0);
-    };
     let listeners = &compiled.snapshot.listeners;
+    let Some(name) = &question.listener else {
+        let scheme = question.url.split("://").next().unwrap_or_default();
+        let first = listeners.iter().position(|plan| plan.scheme == scheme);
+        return Ok(first.unwrap_or(0));
+    };
     listeners
         .iter()
         .position(|plan| plan.name == *name)

@@ -90,7 +90,7 @@ pub struct Explain {
     /// The client's address.
     #[arg(long, default_value = "127.0.0.1")]
     pub client: IpAddr,
-    /// The listener that the request comes in on; the first one when not given.
+    /// The listener that the request comes in on; when not given the first that speaks the URL's scheme.
     #[arg(long)]
     pub listener: Option<String>,
 }

@@ -175,3 +175,35 @@ fn what_is_no_question_is_refused() {
         assert!(fault.contains(part), "{fault}");
     }
 }
+
+/// The scheme of the URL chooses among listeners, where none is named.
+#[test]
+fn the_scheme_chooses_the_listener() {
+    let compiled = compiled(
+        r#"
+listeners:
+  plain: { bind: ":8080" }
+  site: { bind: ":8443", tls: { self_signed: true } }
+routes:
+  - { match: { scheme: https }, respond: { status: 204 } }
+  - { match: { tls: { client_verified: true } }, respond: { status: 205 } }
+  - { respond: { status: 404 } }
+"#,
+    );
+    let answer = |text: &str| {
+        let lines = explain(&compiled, &question(text))
+            .expect("a request")
+            .lines;
+        (lines[0].clone(), lines.last().expect("a line").clone())
+    };
+    let (request, last) = answer("GET https://a.example/");
+    assert!(request.ends_with("listener=site"), "{request}");
+    assert!(last.contains("204"), "{last}");
+    let (request, last) = answer("GET http://a.example/");
+    assert!(
+        request.ends_with("listener=plain") && last.contains("404"),
+        "{last}"
+    );
+    let (request, _) = answer("GET https://a.example/ | on plain");
+    assert!(request.ends_with("listener=plain"), "{request}");
+}
