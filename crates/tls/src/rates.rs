@@ -220,7 +220,12 @@ mod tests {
     fn one_that_is_held_back_is_not_pushed_out() {
         let mut rates = rates(1, 10, 8);
         assert_eq!(allowed(&mut rates, v4(1), 0, 100), 10);
-        for number in 2..50 {
+        // The others get all that is theirs, as long as there is room.
+        for number in 2..=8 {
+            assert_eq!(allowed(&mut rates, v4(number), 0, 9), 9);
+        }
+        assert_eq!(rates.displaced(), 0);
+        for number in 9..50 {
             rates.allow(v4(number), 0);
         }
         assert!(!rates.allow(v4(1), 500));

@@ -246,6 +246,8 @@ fn nodes_share_a_file() {
         shared(&path, b"clients of another CA").decrypt(&ticket),
         None
     );
+    let (one, other) = (shared(&path, b"CA 1"), shared(&path, b"CA 2"));
+    assert_eq!(other.decrypt(&one.encrypt(b"state").unwrap()), None);
     // A new key in front: it encrypts, the old one still decrypts.
     folder.write(&[&new[..], &old].concat());
     assert_eq!(a.refresh(at(0)), [TicketEvent::Taken { keys: 2 }]);
