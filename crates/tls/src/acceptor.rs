@@ -135,9 +135,11 @@ impl Acceptor {
             return Err(vec![no_certificate()]);
         }
         let store = Arc::new(Store::new(&entries, settings.unknown_name, unix(now)));
-        let configs = parts.configs(&store, &watched.resumption);
+        let configs = parts.configs(&store, &watched.resumption, now);
+        let (configs, found) = configs.map_err(|fault| vec![fault])?;
+        notices.extend(found);
         let acceptor = Acceptor {
-            configs: ArcSwap::from_pointee(configs.map_err(|fault| vec![fault])?),
+            configs: ArcSwap::from_pointee(configs),
             store,
             parts,
             stapling,
@@ -156,7 +158,7 @@ impl Acceptor {
         let mut first = Vec::new();
         let hello = match read_hello(&mut tcp, &mut first).await {
             Ok(hello) => hello,
-            Err(HelloFailure::NotTls) => return Err(HandshakeFault::Plain(first)),
+            Err(HelloFailure::NotTls) => return Err(HandshakeFault::Plain { first, tcp }),
             Err(HelloFailure::Hello(fault)) => {
                 alert(&tcp, DECODE_ERROR);
                 return Err(fault.into());
@@ -269,7 +271,7 @@ impl Acceptor {
         let source = client.ca.display().to_string();
         // Whom the new files would refuse must not come in with a session of before.
         let built = self.parts.resumption(now).and_then(|(resumption, _)| {
-            let configs = self.parts.configs(&self.store, &resumption)?;
+            let (configs, _) = self.parts.configs(&self.store, &resumption, now)?;
             Ok((configs, resumption))
         });
         match built {
@@ -334,18 +336,23 @@ impl Parts {
         &self,
         store: &Arc<Store>,
         resumption: &Resumption,
-    ) -> Result<Configs, SettingsFault> {
-        let verifier = match &self.client {
-            Some(client) => Some(client_auth::verifier(client, &self.provider.standard)?),
-            None => None,
+        now: SystemTime,
+    ) -> Result<(Configs, Vec<Notice>), SettingsFault> {
+        let (verifier, notices) = match &self.client {
+            Some(client) => {
+                let built = client_auth::verifier(client, &self.provider.standard, now)?;
+                (Some(built.0), built.1)
+            }
+            None => (None, Vec::new()),
         };
         let build = |provider: &Arc<CryptoProvider>| {
             self.config(provider, store, resumption, verifier.clone())
         };
-        Ok(Configs {
+        let configs = Configs {
             standard: build(&self.provider.standard)?,
             for_chacha: self.provider.for_chacha.as_ref().map(build).transpose()?,
-        })
+        };
+        Ok((configs, notices))
     }
 
     fn config(

@@ -1,6 +1,7 @@
 //! Certificates of clients (mutual TLS): who may sign them, and which are revoked.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::RootCertStore;
@@ -9,7 +10,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
 use crate::certificate::{read, read_chain};
-use crate::fault::{Setting, SettingsFault};
+use crate::crl::{FILE_BYTES_MAX, RevocationLists};
+use crate::fault::{Notice, Setting, SettingsFault};
+use crate::kept;
 use crate::settings::ClientCertificates;
 
 /// A verifier of the files as they are now. A chain must lead to one of the certificates of `ca`,
@@ -17,27 +20,31 @@ use crate::settings::ClientCertificates;
 pub(crate) fn verifier(
     settings: &ClientCertificates,
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, SettingsFault> {
+    now: SystemTime,
+) -> Result<(Arc<dyn ClientCertVerifier>, Vec<Notice>), SettingsFault> {
     let roots = roots(&settings.ca).map_err(|fault| SettingsFault {
         setting: Setting::ClientCa,
         ..fault
     })?;
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let mut notices = Vec::new();
     if let Some(path) = &settings.crl {
-        let bytes = read(path).map_err(|fault| fault.at(Setting::ClientCrl))?;
-        builder = builder.with_crls(lists(path, &bytes)?);
+        let lists = RevocationLists::read(path)?;
+        notices = lists.notices(now);
+        builder = builder.with_crls(lists.der());
     }
     if !settings.required {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|error| {
+    let built = builder.build().map_err(|error| {
         SettingsFault::new(
             Setting::ClientCrl,
             format!("the revocation lists for clients cannot be used: {error}"),
             "get a current list from the CA, in PEM or DER",
         )
-    })
+    })?;
+    Ok((built, notices))
 }
 
 /// What tells apart whose sessions may be resumed: who may sign certificates of clients, and whether
@@ -50,7 +57,7 @@ pub(crate) fn scope(settings: Option<&ClientCertificates>) -> Vec<u8> {
     let files = [Some(&settings.ca), settings.crl.as_ref()];
     for path in files.into_iter().flatten() {
         // A file that cannot be read is a fault elsewhere.
-        let bytes = read(path).unwrap_or_default();
+        let bytes = kept::read(path, FILE_BYTES_MAX).unwrap_or_default();
         scope.extend_from_slice(digest(&SHA256, &bytes).as_ref());
     }
     scope
@@ -75,29 +82,4 @@ pub(crate) fn roots(path: &std::path::Path) -> Result<RootCertStore, SettingsFau
         })?;
     }
     Ok(roots)
-}
-
-/// Revocation lists of a PEM file, or the one list of a DER file.
-fn lists(
-    path: &std::path::Path,
-    bytes: &[u8],
-) -> Result<Vec<rustls::pki_types::CertificateRevocationListDer<'static>>, SettingsFault> {
-    use rustls::pki_types::CertificateRevocationListDer as List;
-    use rustls::pki_types::pem::PemObject;
-
-    // A DER list begins with the tag of a sequence, PEM with text.
-    if bytes.first() == Some(&0x30) {
-        return Ok(vec![List::from(bytes.to_vec())]);
-    }
-    let lists: Vec<_> = List::pem_slice_iter(bytes)
-        .collect::<Result<_, _>>()
-        .unwrap_or_default();
-    if lists.is_empty() {
-        return Err(SettingsFault::new(
-            Setting::ClientCrl,
-            format!("{} holds no revocation list", path.display()),
-            "it has to be DER, or PEM with -----BEGIN X509 CRL-----",
-        ));
-    }
-    Ok(lists)
 }

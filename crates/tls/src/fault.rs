@@ -5,6 +5,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 use thiserror::Error as ThisError;
+use tokio::net::TcpStream;
 
 use crate::hello::HelloFault;
 
@@ -96,7 +97,12 @@ pub struct Notice {
 pub enum HandshakeFault {
     /// The first byte is not one of TLS: likely HTTP in clear. What was read so far.
     #[error("the first bytes are not TLS")]
-    Plain(Vec<u8>),
+    Plain {
+        /// What it sent first.
+        first: Vec<u8>,
+        /// The connection, for an answer in clear.
+        tcp: TcpStream,
+    },
     /// The peer closed before the end of the handshake.
     #[error("the peer closed during the TLS handshake")]
     Closed,
@@ -228,7 +234,7 @@ impl HandshakeFault {
     /// The word for the metric's label: one of [`FaultClass`], or `plain`, `closed`, `io`, `too_large`.
     pub fn label(&self) -> &'static str {
         match self {
-            HandshakeFault::Plain(_) => "plain",
+            HandshakeFault::Plain { .. } => "plain",
             HandshakeFault::Closed => "closed",
             HandshakeFault::Tls { class, .. } => class.as_str(),
             HandshakeFault::Io(_) => "io",

@@ -3,7 +3,7 @@
 //! Defaults: all three suites of TLS 1.3, and of TLS 1.2 only those with ECDHE and an AEAD; the
 //! groups X25519MLKEM768, X25519, secp256r1, secp384r1. The server's order counts. Between AES and
 //! ChaCha20 no order of ours is right for all clients: one whose first AEAD is ChaCha20 has no
-//! hardware for AES, and gets ChaCha20 (see [`Provider::for_chacha`]).
+//! hardware for AES, and gets ChaCha20.
 
 use std::sync::Arc;
 

@@ -193,7 +193,7 @@ async fn first_bytes_that_are_not_tls_come_back() {
     let (mut client, server) = pipe().await;
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     match acceptor.accept(server).await {
-        Err(HandshakeFault::Plain(bytes)) => assert_eq!(bytes, b"GET / HTTP/1.1\r\n\r\n"),
+        Err(HandshakeFault::Plain { first, .. }) => assert_eq!(first, b"GET / HTTP/1.1\r\n\r\n"),
         other => panic!("{other:?}"),
     }
 }
