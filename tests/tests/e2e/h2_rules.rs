@@ -1,8 +1,8 @@
 //! What HTTP/2 forbids in a request (RFC 9113 section 8): the stream is reset, the connection goes on, no server sees it.
 
-use keel_testkit::h2::Frame;
 use keel_testkit::h2::encode;
 use keel_testkit::h2::frame::{self, code, setting};
+use keel_testkit::h2::{Frame, H2Lost};
 use keel_testkit::{H2Wire, Origin, Proxy};
 
 const PLAIN: [(&str, &str); 4] = [
@@ -85,25 +85,25 @@ fn malformed_heads_are_reset() {
     let origin = Origin::echo();
     let proxy = Proxy::before(&[origin.address()]);
     let mut well = H2Wire::connect(proxy.address());
+    let (mut reset, mut wrong) = (0, Vec::new());
     for fields in malformed() {
-        // A connection for each few, for a client that breaks rules all the time is shown out.
+        // A connection for each, for a client that breaks rules all the time is shown out.
         let mut wire = H2Wire::connect(proxy.address());
         let stream = wire.start(&fields, true);
-        let answer = wire.try_answer(stream);
-        let answer = answer.unwrap_or_else(|lost| panic!("{fields:?}: {lost:?}"));
-        assert_eq!(
-            answer.reset,
-            Some(code::PROTOCOL_ERROR),
-            "{fields:?} {answer:?}"
-        );
-        wire.get("/").expect(200);
+        match wire.try_answer(stream) {
+            Ok(answer) if answer.reset == Some(code::PROTOCOL_ERROR) => {
+                wire.get("/").expect(200);
+                reset += 1;
+            }
+            // RFC 9113 section 5.4.1 allows that; it is for bytes that no field may have.
+            Err(H2Lost::End(_, Some(goaway))) if goaway.code == code::PROTOCOL_ERROR => {}
+            other => wrong.push(format!("{fields:?}: {other:?}")),
+        }
     }
     well.get("/").expect(200);
-    assert_eq!(
-        origin.requests(),
-        malformed().len() + 1,
-        "no server sees any of them"
-    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(reset > 30, "{reset}");
+    assert_eq!(origin.requests(), reset + 1, "no server sees any of them");
 }
 
 #[test]
@@ -137,6 +137,7 @@ fn bodies_that_are_not_as_long_as_they_say() {
 fn trailers_follow_the_rules_too() {
     let origin = Origin::echo();
     let proxy = Proxy::before(&[origin.address()]);
+    let mut wrong = Vec::new();
     for bad in [
         [(":path", "/x")],
         [("Upper", "x")],
@@ -147,13 +148,16 @@ fn trailers_follow_the_rules_too() {
         let mut wire = H2Wire::connect(proxy.address());
         let stream = wire.start(&PLAIN, false);
         wire.data(stream, "body", false).trailers(stream, &bad);
-        let answer = wire.answer(stream);
-        assert_eq!(
-            answer.reset,
-            Some(code::PROTOCOL_ERROR),
-            "{bad:?} {answer:?}"
-        );
+        match wire.try_answer(stream) {
+            Ok(answer) if answer.reset == Some(code::PROTOCOL_ERROR) => {}
+            Err(H2Lost::End(_, Some(goaway))) if goaway.code == code::PROTOCOL_ERROR => {}
+            other => wrong.push(format!(
+                "{bad:?}: {:?}",
+                other.map(|it| (it.status, it.reset))
+            )),
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     // What frames a message, or decides on it, is of no use there: HTTP/1.1 must not see it.
     let mut wire = H2Wire::connect(proxy.address());
     let stream = wire.start(&PLAIN, false);
@@ -336,6 +340,7 @@ fn breaches_of_framing_end_the_connection() {
             code::PROTOCOL_ERROR,
         ),
     ];
+    let mut wrong = Vec::new();
     for (what, frames, expected) in breaches {
         let mut wire = H2Wire::connect(proxy.address());
         wire.await_settings();
@@ -347,9 +352,11 @@ fn breaches_of_framing_end_the_connection() {
         }
         let (goaway, end) = wire.await_end();
         let found = goaway.map(|goaway| goaway.code);
-        assert_ne!(end, keel_testkit::client::End::Deadline, "{what}");
-        assert_eq!(found, Some(expected), "{what}");
+        if end == keel_testkit::client::End::Deadline || found != Some(expected) {
+            wrong.push(format!("{what}: {end:?} {found:?} and not {expected}"));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     H2Wire::connect(proxy.address()).get("/").expect(200);
 }
 

@@ -20,7 +20,7 @@ fn before(origin: &Origin) -> Proxy {
 #[test]
 fn http1_becomes_http2_and_back() {
     let origin = H2Origin::new("a").echo();
-    let proxy = before(&origin);
+    let proxy = Proxy::before_with(&[origin.address()], H2C, "workers: 1");
     let answer = proxy
         .ask("/x?y=z")
         .with("Cookie", "a=1")
@@ -251,7 +251,8 @@ fn a_connection_that_is_dead_is_found_by_ping() {
             stage.connection.auto.pong = stage.number() != 0;
         }
     });
-    let keys = "protocol: http2, http2: { ping: { every: 1s, timeout: 500ms } }, timeouts: { read: 30s }";
+    let keys =
+        "protocol: http2, http2: { ping: { every: 1s, timeout: 500ms } }, timeouts: { read: 30s }";
     let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
     proxy.get("/").expect(204);
     let start = Instant::now();
@@ -340,6 +341,7 @@ fn answers_that_break_the_rules_are_502() {
         vec![(":status", "200"), ("content-length", "x")],
         vec![("x", "no status")],
     ];
+    let mut passed = Vec::new();
     for fields in bad {
         let given = fields.clone();
         let origin = H2Origin::new("a").scripted(move |stage| {
@@ -353,10 +355,13 @@ fn answers_that_break_the_rules_are_502() {
             "protocol: http2, max_fails: 0, timeouts: { read: 2s }",
             "",
         );
-        let answer = proxy.get("/");
-        assert_eq!(answer.status(), 502, "{fields:?} {:?}", answer.head);
+        let status = proxy.get("/").status();
+        if status != 502 {
+            passed.push((status, fields));
+        }
         origin.take_faults();
     }
+    assert!(passed.is_empty(), "{passed:#?}");
 }
 
 #[test]

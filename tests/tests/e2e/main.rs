@@ -21,6 +21,8 @@ mod edits;
 mod errors;
 mod expect;
 mod forwarding;
+mod grpc;
+mod h2;
 mod h2_attacks;
 mod half_close;
 mod headers;
@@ -37,8 +39,10 @@ mod second_request;
 mod site;
 mod slow_clients;
 mod targets;
+mod tls;
 mod tls_servers;
 mod upgrade;
+mod websocket;
 
 /// The shortest request.
 const GET: &str = "GET / HTTP/1.1\r\nHost: test.example\r\n\r\n";

@@ -215,7 +215,7 @@ const PYTHON: &str = "
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
-    protocol_version = sys.argv[2] if len(sys.argv) > 2 else 'HTTP/1.0'
+    protocol_version = 'HTTP/1.0'
     def do_GET(self):
         body = ('python ' + self.path).encode()
         self.send_response(200)
