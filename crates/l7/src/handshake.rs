@@ -6,10 +6,11 @@ use std::pin::pin;
 use std::task::Poll;
 
 use keel_observe::RejectReason;
-use keel_tls::Stream;
+use keel_tls::{HandshakeFault, Stream};
 use keel_types::ListenerId;
 use tokio::net::TcpStream;
 
+use crate::client::Client;
 use crate::worker::Worker;
 
 /// A handshake that goes on; counted while it does.
@@ -75,6 +76,10 @@ pub async fn handshake(
             metrics.handshake(true);
             return Some(stream);
         }
+        Some(Err(HandshakeFault::Plain { first, tcp })) => {
+            metrics.handshake(false);
+            answer_in_clear(worker, (tcp, peer), listener, &first).await;
+        }
         Some(Err(fault)) => {
             metrics.handshake(false);
             tracing::debug!(client = %peer, "TLS handshake failed: {fault}");
@@ -85,4 +90,31 @@ pub async fn handshake(
         }
     }
     None
+}
+
+/// Tells a client that speaks HTTP in clear what is wrong; whatever else came is not worth a word.
+async fn answer_in_clear(
+    worker: &Worker,
+    (tcp, peer): (TcpStream, SocketAddr),
+    listener: ListenerId,
+    first: &[u8],
+) {
+    const BODY: &str = "This port speaks HTTPS: use https:// in the address.\n";
+
+    let view = worker.view();
+    let plan = view.snapshot.listeners.get(usize::from(listener.0));
+    let like_http = first.iter().take(3).all(u8::is_ascii_uppercase) && first.len() >= 3;
+    let (Some(plan), true, Ok(local)) = (plan, like_http, tcp.local_addr()) else {
+        return;
+    };
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nX-Error: Plain-HTTP\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    // A fresh socket takes this much at once, or nobody reads at the other end.
+    if tcp.try_write(answer.as_bytes()).is_ok() {
+        let mut client = Client::new(worker, Stream::from(tcp), peer, local, listener, plan);
+        client.linger(worker).await;
+    }
 }
