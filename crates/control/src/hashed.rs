@@ -21,7 +21,8 @@ impl Asked<'_> {
         let fields = &self.head.fields;
         let found = match key {
             HashKey::Random => return None,
-            HashKey::ClientAddress => None,
+            // No connection is explained.
+            HashKey::ClientAddress | HashKey::TlsSession | HashKey::Ja4 => None,
             HashKey::Header(name) => fields.first_named(name.as_bytes(), self.bytes),
             HashKey::Cookie(name) => fields.cookie(name.as_bytes(), self.bytes),
             HashKey::Path => Some(self.view.path),
@@ -52,6 +53,8 @@ pub(crate) fn in_words(key: &HashKey) -> String {
         HashKey::Path => "the path".to_owned(),
         HashKey::Uri => "path and query".to_owned(),
         HashKey::Query(name) => format!("the query parameter {name}"),
+        HashKey::TlsSession => "the TLS session".to_owned(),
+        HashKey::Ja4 => "the JA4 fingerprint".to_owned(),
         HashKey::Random => "chance".to_owned(),
     }
 }

@@ -12,7 +12,8 @@ use std::rc::Rc;
 
 use keel_http::forwarded::client_address;
 use keel_http::{BodyLength, Version, frame_request};
-use keel_route::{HeaderSource, RequestView};
+use keel_route::{HeaderSource, RequestView, TlsFact};
+use keel_tls::TlsFacts;
 use keel_types::RouteId;
 
 use crate::client::Client;
@@ -225,6 +226,7 @@ fn identify(walk: &mut Walk<'_>) {
 /// A request's fields for the router.
 struct FieldsOf<'a> {
     ex: &'a Exchange,
+    tls: Option<&'a TlsFacts>,
 }
 
 impl HeaderSource for FieldsOf<'_> {
@@ -234,6 +236,20 @@ impl HeaderSource for FieldsOf<'_> {
                 return;
             }
         }
+    }
+
+    fn tls(&self, fact: TlsFact) -> Option<&[u8]> {
+        let tls = self.tls?;
+        let client = tls.client.as_deref();
+        let value = match fact {
+            TlsFact::ServerName => tls.server_name.as_deref()?,
+            TlsFact::Version => tls.version,
+            TlsFact::Ja4 => &tls.ja4,
+            TlsFact::ClientSubject => &client?.subject,
+            TlsFact::ClientFingerprint => &client?.fingerprint_sha256,
+            TlsFact::ClientVerified => client.filter(|client| client.verified).map(|_| "1")?,
+        };
+        Some(value.as_bytes())
     }
 }
 
@@ -249,7 +265,10 @@ fn find_route(walk: &Walk<'_>) -> RouteId {
         path: ex.normal.path(buf),
         query: ex.normal.query(buf),
         client: ex.record.client_ip,
-        headers: &FieldsOf { ex },
+        headers: &FieldsOf {
+            ex,
+            tls: walk.client.tls.as_deref(),
+        },
     };
     match walk.view.snapshot.router.find(&view) {
         Some(route) => RouteId(route as u32),

@@ -11,6 +11,7 @@ use crate::walk::Walk;
 pub fn hash_of(walk: &Walk<'_>, key: &HashKey) -> u64 {
     let ex = &*walk.ex;
     let buf = ex.bytes();
+    let tls = walk.client.tls.as_deref();
     let found = match key {
         HashKey::ClientAddress => None,
         HashKey::Header(name) => ex
@@ -22,6 +23,8 @@ pub fn hash_of(walk: &Walk<'_>, key: &HashKey) -> u64 {
         HashKey::Path => Some(hash_key(ex.normal.path(buf))),
         HashKey::Uri => Some(hash_key(ex.normal.target(buf))),
         HashKey::Query(name) => argument(ex.normal.query(buf), name).map(hash_key),
+        HashKey::TlsSession => tls.map(|tls| hash_key(tls.session_id.as_bytes())),
+        HashKey::Ja4 => tls.map(|tls| hash_key(tls.ja4.as_bytes())),
         HashKey::Random => Some(walk.worker.random()),
     };
     found.unwrap_or_else(|| keel_balance::hash_address(ex.record.client_ip))

@@ -223,6 +223,10 @@ pub enum HashKey {
     Uri,
     /// A query parameter's value.
     Query(String),
+    /// The id of the client's TLS session.
+    TlsSession,
+    /// The JA4 fingerprint of the client's TLS.
+    Ja4,
     /// Nothing: a random number for every request.
     Random,
 }

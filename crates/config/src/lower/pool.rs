@@ -266,6 +266,8 @@ fn hash_key(item: Option<Item>) -> HashKey {
     match item.map(|item| item.data) {
         Some(Data::Word(1)) => HashKey::Path,
         Some(Data::Word(2)) => HashKey::Uri,
+        Some(Data::Word(3)) => HashKey::TlsSession,
+        Some(Data::Word(4)) => HashKey::Ja4,
         Some(Data::Fields(mut fields)) => {
             if let Some(name) = fields.get(&keys::HASH_HEADER) {
                 return HashKey::Header(name);

@@ -53,6 +53,10 @@ pub enum HashKey {
     Cookie(Spanned<String>),
     /// A query parameter; the client's address when it is missing.
     Query(Spanned<String>),
+    /// The id of the client's TLS session; the client's address without TLS.
+    TlsSession,
+    /// The JA4 fingerprint of the client's TLS; the client's address without TLS.
+    Ja4,
 }
 
 /// How a server is chosen.

@@ -181,6 +181,8 @@ fn hash_key(pool: &Pool) -> Option<HashKey> {
         model::HashKey::ClientAddress => HashKey::ClientAddress,
         model::HashKey::Path => HashKey::Path,
         model::HashKey::Uri => HashKey::Uri,
+        model::HashKey::TlsSession => HashKey::TlsSession,
+        model::HashKey::Ja4 => HashKey::Ja4,
         model::HashKey::Header(name) => HashKey::Header(name.value.to_ascii_lowercase()),
         model::HashKey::Cookie(name) => HashKey::Cookie(name.value.clone()),
         model::HashKey::Query(name) => HashKey::Query(name.value.clone()),
