@@ -22,14 +22,29 @@ pub fn peer(name: &str) -> Option<PathBuf> {
     let dirs = std::env::split_paths(&path).chain(MORE_DIRS.iter().map(PathBuf::from));
     let found = dirs.map(|dir| dir.join(name)).find(|file| file.is_file());
     if found.is_none() {
-        let required = std::env::var_os("EVENKEEL_REQUIRE_PEERS").is_some_and(|value| value == "1");
-        assert!(
-            !required,
-            "{name} is not installed, and EVENKEEL_REQUIRE_PEERS=1"
-        );
-        eprintln!("skipped: {name} not found");
+        missing(name);
     }
     found
+}
+
+/// A Python that has grpcio, which `.ci/run` puts into `target/peers/grpc`. When it is not there: as [`peer`].
+pub fn grpc_python() -> Option<PathBuf> {
+    let python = crate::binary::repository().join("target/peers/grpc/bin/python");
+    if python.is_file() {
+        return Some(python);
+    }
+    missing("grpcio in target/peers/grpc");
+    None
+}
+
+/// Says so, or panics where peers are required.
+fn missing(name: &str) {
+    let required = std::env::var_os("EVENKEEL_REQUIRE_PEERS").is_some_and(|value| value == "1");
+    assert!(
+        !required,
+        "{name} is not installed, and EVENKEEL_REQUIRE_PEERS=1"
+    );
+    eprintln!("skipped: {name} not found");
 }
 
 /// The path of a program, or return from the test.
@@ -128,9 +143,13 @@ impl PeerServer {
 
     /// A Python script; it listens on `sys.argv[1]`. `None` when Python is not there.
     pub fn python(script: &str) -> Option<PeerServer> {
-        let program = peer("python3")?;
+        PeerServer::python_of(&peer("python3")?, script)
+    }
+
+    /// As [`PeerServer::python`], with this Python.
+    pub fn python_of(program: &std::path::Path, script: &str) -> Option<PeerServer> {
         Some(PeerServer::on_free_port("python3", |ports, scratch| {
-            let mut command = Command::new(&program);
+            let mut command = Command::new(program);
             command
                 .arg(scratch.write("server.py", script))
                 .args(ports.map(|port| port.to_string()));

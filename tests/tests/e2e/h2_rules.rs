@@ -191,157 +191,54 @@ fn host_without_authority_and_absolute_names() {
     assert!(answer.reset.is_some() || answer.status >= 400, "{answer:?}");
 }
 
-/// What breaks the connection (sections 4, 5 and 6): GOAWAY with the right code, and the end.
+/// What breaks the connection (sections 4, 5 and 6), and the code that says so.
+#[rustfmt::skip]
+fn breaches() -> Vec<(&'static str, Vec<Frame>, u32)> {
+    use code::{COMPRESSION_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, PROTOCOL_ERROR};
+
+    let block = encode(&PLAIN);
+    let open = Frame::headers(1, block.as_slice(), false);
+    let whole = |stream| Frame::headers(stream, block.as_slice(), true);
+    let cut = Frame::new(frame::HEADERS, 0, 1, block.as_slice());
+    let raw = |kind, stream, payload: &[u8]| Frame::new(kind, 0, stream, payload);
+    let set = |id, value| Frame::settings(&[(id, value)]);
+    vec![
+        ("DATA on 0", vec![Frame::data(0, "x", false)], PROTOCOL_ERROR),
+        ("DATA on an idle stream", vec![Frame::data(1, "x", false)], PROTOCOL_ERROR),
+        ("HEADERS on 0", vec![whole(0)], PROTOCOL_ERROR),
+        ("an even stream", vec![whole(2)], PROTOCOL_ERROR),
+        ("a stream that is not above", vec![whole(5), whole(3)], PROTOCOL_ERROR),
+        ("CONTINUATION alone", vec![Frame::continuation(1, "", true)], PROTOCOL_ERROR),
+        ("PING inside a block", vec![cut.clone(), Frame::ping([0; 8])], PROTOCOL_ERROR),
+        ("another stream inside", vec![cut, Frame::continuation(3, "", true)], PROTOCOL_ERROR),
+        ("a short PING", vec![raw(frame::PING, 0, b"abc")], FRAME_SIZE_ERROR),
+        ("PING on a stream", vec![raw(frame::PING, 1, &[0; 8])], PROTOCOL_ERROR),
+        ("SETTINGS of 5", vec![raw(frame::SETTINGS, 0, b"12345")], FRAME_SIZE_ERROR),
+        ("SETTINGS on a stream", vec![raw(frame::SETTINGS, 1, b"")], PROTOCOL_ERROR),
+        ("push as 2", vec![set(setting::ENABLE_PUSH, 2)], PROTOCOL_ERROR),
+        ("a huge window", vec![set(setting::INITIAL_WINDOW_SIZE, 1 << 31)], FLOW_CONTROL_ERROR),
+        ("a small frame size", vec![set(setting::MAX_FRAME_SIZE, 16_383)], PROTOCOL_ERROR),
+        ("an update by 0", vec![Frame::window_update(0, 0)], PROTOCOL_ERROR),
+        ("a window too large", vec![Frame::window_update(0, 0x7fff_ffff)], FLOW_CONTROL_ERROR),
+        ("an update of an idle stream", vec![Frame::window_update(1, 5)], PROTOCOL_ERROR),
+        ("a reset of an idle stream", vec![Frame::reset(1, 8)], PROTOCOL_ERROR),
+        ("a short reset", vec![open, raw(frame::RST_STREAM, 1, b"abc")], FRAME_SIZE_ERROR),
+        ("push of a client", vec![Frame::new(frame::PUSH_PROMISE, 4, 1, [0, 0, 0, 2])], PROTOCOL_ERROR),
+        ("too large a frame", vec![Frame::data(1, vec![0; 16_385], false)], FRAME_SIZE_ERROR),
+        ("padding beyond", vec![Frame::new(frame::HEADERS, 0x0d, 1, [200, 0x82])], PROTOCOL_ERROR),
+        ("a block that is none", vec![Frame::headers(1, [0xff; 6], true)], COMPRESSION_ERROR),
+        ("an unknown index", vec![Frame::headers(1, [0xbe], true)], COMPRESSION_ERROR),
+        ("a table too large", vec![Frame::headers(1, [0x3f, 0xff, 0xff, 0x01], true)], COMPRESSION_ERROR),
+    ]
+}
+
+/// GOAWAY with the right code, and the end.
 #[test]
 fn breaches_of_framing_end_the_connection() {
     let origin = Origin::echo();
     let proxy = Proxy::before(&[origin.address()]);
-    let block = encode(&PLAIN);
-    let cut = Frame::new(frame::HEADERS, 0, 1, block.as_slice());
-    let breaches: Vec<(&str, Vec<Frame>, u32)> = vec![
-        (
-            "DATA on 0",
-            vec![Frame::data(0, "x", false)],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "DATA on an idle stream",
-            vec![Frame::data(1, "x", false)],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "HEADERS on 0",
-            vec![Frame::headers(0, block.clone(), true)],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "an even stream",
-            vec![Frame::headers(2, block.clone(), true)],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "CONTINUATION alone",
-            vec![Frame::continuation(1, "", true)],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "PING inside a block",
-            vec![cut.clone(), Frame::ping([0; 8])],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "another stream inside",
-            vec![cut, Frame::continuation(3, "", true)],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "a short PING",
-            vec![Frame::new(frame::PING, 0, 0, "abc")],
-            code::FRAME_SIZE_ERROR,
-        ),
-        (
-            "PING on a stream",
-            vec![Frame::new(frame::PING, 0, 1, [0; 8])],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "SETTINGS of 5",
-            vec![Frame::new(frame::SETTINGS, 0, 0, "12345")],
-            code::FRAME_SIZE_ERROR,
-        ),
-        (
-            "SETTINGS on a stream",
-            vec![Frame::new(frame::SETTINGS, 0, 1, "")],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "push as 2",
-            vec![Frame::settings(&[(setting::ENABLE_PUSH, 2)])],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "a huge window",
-            vec![Frame::settings(&[(setting::INITIAL_WINDOW_SIZE, 1 << 31)])],
-            code::FLOW_CONTROL_ERROR,
-        ),
-        (
-            "a small frame size",
-            vec![Frame::settings(&[(setting::MAX_FRAME_SIZE, 16_383)])],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "an update by 0",
-            vec![Frame::window_update(0, 0)],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "a window too large",
-            vec![Frame::window_update(0, 0x7fff_ffff)],
-            code::FLOW_CONTROL_ERROR,
-        ),
-        (
-            "an update of an idle stream",
-            vec![Frame::window_update(1, 5)],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "a reset of an idle stream",
-            vec![Frame::reset(1, 8)],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "a short reset",
-            vec![
-                Frame::headers(1, block.clone(), false),
-                Frame::new(frame::RST_STREAM, 0, 1, "abc"),
-            ],
-            code::FRAME_SIZE_ERROR,
-        ),
-        (
-            "push of a client",
-            vec![Frame::new(frame::PUSH_PROMISE, 4, 1, "\0\0\0\u{2}")],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "too large a frame",
-            vec![Frame::data(1, vec![0; 16_385], false)],
-            code::FRAME_SIZE_ERROR,
-        ),
-        (
-            "padding beyond",
-            vec![Frame::new(frame::HEADERS, 0x0d, 1, [200, 0x82])],
-            code::PROTOCOL_ERROR,
-        ),
-        (
-            "a block that is none",
-            vec![Frame::headers(
-                1,
-                [0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
-                true,
-            )],
-            code::COMPRESSION_ERROR,
-        ),
-        (
-            "an unknown index",
-            vec![Frame::headers(1, [0xbe], true)],
-            code::COMPRESSION_ERROR,
-        ),
-        (
-            "a table too large",
-            vec![Frame::headers(1, [0x3f, 0xff, 0xff, 0x01], true)],
-            code::COMPRESSION_ERROR,
-        ),
-        (
-            "a stream that is not above",
-            vec![
-                Frame::headers(5, block.clone(), true),
-                Frame::headers(3, block, true),
-            ],
-            code::PROTOCOL_ERROR,
-        ),
-    ];
     let mut wrong = Vec::new();
-    for (what, frames, expected) in breaches {
+    for (what, frames, expected) in breaches() {
         let mut wire = H2Wire::connect(proxy.address());
         wire.await_settings();
         for stream in [1, 3, 5] {

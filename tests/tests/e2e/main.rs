@@ -32,6 +32,8 @@ mod limits;
 mod listeners;
 mod many_connections;
 mod metrics;
+mod peers_h2;
+mod peers_tls;
 mod real_peers;
 mod retry;
 mod routing;
