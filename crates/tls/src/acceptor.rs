@@ -35,6 +35,7 @@ const TICKETS: usize = 2;
 
 /// Alerts that are sent before rustls sees the connection (RFC 8446 section 6.2).
 const DECODE_ERROR: u8 = 50;
+const INAPPROPRIATE_FALLBACK: u8 = 86;
 const UNRECOGNIZED_NAME: u8 = 112;
 
 /// TLS of one listener, shared by all workers.
@@ -170,6 +171,14 @@ impl Acceptor {
             return Err(HandshakeFault::Tls {
                 class: FaultClass::UnknownName,
                 text: "no certificate has the name that the client asked for".to_owned(),
+            });
+        }
+        if hello.fell_back(self.parts.version_max()) {
+            alert(&tcp, INAPPROPRIATE_FALLBACK);
+            return Err(HandshakeFault::Tls {
+                class: FaultClass::Version,
+                text: "the client came back with a lower version than both can (RFC 7507)"
+                    .to_owned(),
             });
         }
         let session_id = session_id(&first);
@@ -326,6 +335,12 @@ fn no_certificate() -> SettingsFault {
 }
 
 impl Parts {
+    /// The highest version as on the wire.
+    fn version_max(&self) -> u16 {
+        let versions = self.versions.iter().map(|one| u16::from(one.version));
+        versions.max().unwrap_or(0)
+    }
+
     fn resumption(&self, now: SystemTime) -> Result<(Resumption, Vec<Notice>), SettingsFault> {
         let (tickets, sessions) = (self.tickets.as_ref(), self.sessions);
         let scope = client_auth::scope(self.client.as_ref());

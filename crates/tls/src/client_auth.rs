@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
@@ -22,7 +23,7 @@ pub(crate) fn verifier(
     provider: &Arc<CryptoProvider>,
     now: SystemTime,
 ) -> Result<(Arc<dyn ClientCertVerifier>, Vec<Notice>), SettingsFault> {
-    let roots = roots(&settings.ca).map_err(|fault| SettingsFault {
+    let (roots, _) = roots(&settings.ca).map_err(|fault| SettingsFault {
         setting: Setting::ClientCa,
         ..fault
     })?;
@@ -63,13 +64,16 @@ pub(crate) fn scope(settings: Option<&ClientCertificates>) -> Vec<u8> {
     scope
 }
 
-/// The certificates of a PEM file as those whom we trust.
-pub(crate) fn roots(path: &std::path::Path) -> Result<RootCertStore, SettingsFault> {
+/// The certificates of a PEM file as those whom we trust, and as they are.
+pub(crate) fn roots(
+    path: &std::path::Path,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), SettingsFault> {
     let at = |fault: crate::certificate::CertificateFault| fault.at(Setting::ServerCa);
     let text = read(path).map_err(at)?;
     let mut roots = RootCertStore::empty();
-    for (number, one) in read_chain(path, &text).map_err(at)?.into_iter().enumerate() {
-        roots.add(one).map_err(|error| {
+    let chain = read_chain(path, &text).map_err(at)?;
+    for (number, one) in chain.iter().enumerate() {
+        roots.add(one.clone()).map_err(|error| {
             SettingsFault::new(
                 Setting::ServerCa,
                 format!(
@@ -81,5 +85,5 @@ pub(crate) fn roots(path: &std::path::Path) -> Result<RootCertStore, SettingsFau
             )
         })?;
     }
-    Ok(roots)
+    Ok((roots, chain))
 }

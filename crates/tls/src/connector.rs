@@ -1,5 +1,6 @@
 //! The TLS side of a pool: handshakes with servers.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -20,7 +21,7 @@ use crate::session::Session;
 use crate::settings::{ClientSettings, Roots, ServerName, Verify};
 use crate::stream::Stream;
 use crate::suites::{Provider, versions};
-use crate::verify::ByFingerprint;
+use crate::verify::{ByFingerprint, ByRoots};
 use crate::watch::{Reminder, Stamp};
 
 /// Sessions kept for resumption: one for each server name.
@@ -36,6 +37,8 @@ pub struct Connector {
     versions: &'static [&'static SupportedProtocolVersion],
     /// Of the control plane; handshakes never take it.
     watched: Mutex<Watched>,
+    /// When a failed handshake was last told, in milliseconds.
+    told_ms: AtomicU64,
 }
 
 /// The files as they were read last.
@@ -83,6 +86,7 @@ impl Connector {
                 own,
                 reminder: Reminder::default(),
             }),
+            told_ms: AtomicU64::new(0),
         };
         Ok((connector, notices))
     }
@@ -114,6 +118,22 @@ impl Connector {
         };
         session.set_facts(facts);
         Ok(Stream::Connected(session))
+    }
+
+    /// Whether a handshake that failed now is worth a line in the log: the first of the pool, and then
+    /// one in 10 s. `now_ms` is a clock in milliseconds; it may be another one in each thread, as long
+    /// as they count from about the same time.
+    pub fn is_worth_telling(&self, now_ms: u64) -> bool {
+        const EVERY_MS: u64 = 10_000;
+
+        let last = self.told_ms.load(Ordering::Relaxed);
+        // 0 is for never.
+        let now = now_ms.max(1);
+        (last == 0 || now.saturating_sub(last) >= EVERY_MS)
+            && self
+                .told_ms
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Reads files again that changed: those of the roots and of our own certificate. To be called
@@ -231,7 +251,11 @@ fn config(
         Verify::Full => verifier(&settings.roots, provider)
             .map_err(|fault| faults.push(fault))
             .ok()
-            .map(|verifier| builder.with_webpki_verifier(verifier)),
+            .map(|verifier| {
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(verifier)
+            }),
         Verify::Pinned(pins) if pins.is_empty() => {
             faults.push(SettingsFault::new(
                 Setting::Pin,
@@ -264,15 +288,12 @@ fn config(
     Ok((config, own))
 }
 
-fn verifier(
-    roots: &Roots,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, SettingsFault> {
-    let roots = match roots {
-        Roots::System => system_roots()?,
+fn verifier(roots: &Roots, provider: &Arc<CryptoProvider>) -> Result<Arc<ByRoots>, SettingsFault> {
+    let (roots, named) = match roots {
+        Roots::System => (system_roots()?, Vec::new()),
         Roots::File(path) => client_auth::roots(path)?,
     };
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+    let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|error| {
             SettingsFault::new(
@@ -280,7 +301,8 @@ fn verifier(
                 format!("the CA certificates cannot be used: {error}"),
                 "name a PEM file with CA certificates",
             )
-        })
+        })?;
+    Ok(ByRoots::new(usual, named))
 }
 
 fn system_roots() -> Result<RootCertStore, SettingsFault> {

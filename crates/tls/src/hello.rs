@@ -18,6 +18,8 @@ const RECORD_HEADER: usize = 5;
 const MESSAGE_HEADER: usize = 4;
 const CONTENT_HANDSHAKE: u8 = 22;
 const MESSAGE_CLIENT_HELLO: u8 = 1;
+/// TLS_FALLBACK_SCSV: a signal that stands in the list of cipher suites (RFC 7507).
+const FALLBACK_SCSV: u16 = 0x5600;
 
 /// Numbers of the extensions that are read (the registry of RFC 8446 section 11).
 pub(crate) mod extension {
@@ -146,6 +148,12 @@ impl ClientHello {
     pub fn version_max(&self) -> u16 {
         let real = self.versions.iter().copied().filter(|&v| !is_grease(v));
         real.max().unwrap_or(self.legacy_version)
+    }
+
+    /// Whether the client says that it tries again with a lower version after a failure (RFC 7507), though `server`,
+    /// the highest version here, is above what it offers now: somebody in between may have made the failure.
+    pub(crate) fn fell_back(&self, server: u16) -> bool {
+        self.cipher_suites.contains(&FALLBACK_SCSV) && self.version_max() < server
     }
 }
 

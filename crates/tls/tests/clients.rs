@@ -12,8 +12,8 @@ use keel_tls::{
     ServerName, ServerSettings, SessionSettings, Setting, Stream, TicketSettings, Verify, Version,
 };
 use rcgen::{
-    CertificateRevocationListParams, DistinguishedName, DnType, KeyIdMethod, RevocationReason,
-    RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, IsCa, KeyIdMethod, KeyPair, RevocationReason, RevokedCertParams, SerialNumber,
 };
 use rustls::ClientConfig;
 use support::{Ca, Folder, Leaf, acceptor, pipe, settings, shake, shaken};
@@ -277,6 +277,8 @@ async fn servers_are_verified() {
         ..full(&roots)
     });
     connect(&fixed, &site, "10.0.0.1").await.0.unwrap();
+    let told = [0, 1, 9_999, 10_001, 10_002].map(|at| fixed.is_worth_telling(at));
+    assert_eq!(told, [true, false, false, true, false]);
 
     let print = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &leaf.der);
     let good: [u8; 32] = print.as_ref().try_into().unwrap();
@@ -291,6 +293,54 @@ async fn servers_are_verified() {
         });
         let (near, _) = connect(&loose, &site, "whatever.example").await;
         assert_eq!(near.is_ok(), works, "{verify:?}");
+    }
+}
+
+/// As `openssl req -x509` makes it: a CA that is the server's own certificate too.
+fn of_its_own(change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+    let mut params = CertificateParams::new(vec!["app.example".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let cert = params.self_signed(&key).unwrap();
+    Leaf {
+        cert: cert.pem(),
+        key: key.serialize_pem(),
+        der: cert.der().clone(),
+        key_der: key.serialize_der(),
+    }
+}
+
+#[tokio::test]
+async fn a_server_may_be_named_by_its_own_certificate() {
+    let day = Duration::from_secs(24 * 3600);
+    let now = SystemTime::now();
+    let old = |params: &mut CertificateParams| params.not_after = (now - day).into();
+    let early = |params: &mut CertificateParams| params.not_before = (now + day).into();
+    let good = of_its_own(|_| ());
+    for (leaf, name, file, works) in [
+        (&good, "app.example", &good, true),
+        (&good, "other.example", &good, false),
+        (&good, "app.example", &of_its_own(|_| ()), false),
+    ] {
+        let folder = Folder::new();
+        let site = acceptor(settings(vec![folder.pair("site", leaf)]));
+        let own = connector(ClientSettings {
+            roots: Roots::File(folder.write("ca.pem", &file.cert)),
+            ..ClientSettings::default()
+        });
+        let (near, _) = connect(&own, &site, name).await;
+        assert_eq!(near.is_ok(), works, "{name}: {:?}", near.err());
+    }
+    for leaf in [of_its_own(old), of_its_own(early)] {
+        let folder = Folder::new();
+        let site = acceptor(settings(vec![folder.pair("site", &leaf)]));
+        let own = connector(ClientSettings {
+            roots: Roots::File(folder.write("ca.pem", &leaf.cert)),
+            ..ClientSettings::default()
+        });
+        let (near, _) = connect(&own, &site, "app.example").await;
+        assert_eq!(near.unwrap_err().label(), "bad_certificate");
     }
 }
 

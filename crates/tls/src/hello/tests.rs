@@ -349,3 +349,18 @@ proptest! {
         sound(&bytes);
     }
 }
+
+#[test]
+fn a_lower_version_after_a_failure() {
+    let mut old = whole(captured("openssl tls12"));
+    assert!(
+        !old.fell_back(0x0304),
+        "it does not say that it tries again"
+    );
+    old.cipher_suites.push(FALLBACK_SCSV);
+    assert!(old.fell_back(0x0304));
+    assert!(!old.fell_back(0x0303), "it is the best that we have");
+    let mut new = whole(captured("openssl psk"));
+    new.cipher_suites.push(FALLBACK_SCSV);
+    assert!(!new.fell_back(0x0304));
+}
