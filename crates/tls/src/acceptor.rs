@@ -35,6 +35,7 @@ const TICKETS: usize = 2;
 
 /// Alerts that are sent before rustls sees the connection (RFC 8446 section 6.2).
 const DECODE_ERROR: u8 = 50;
+const PROTOCOL_VERSION: u8 = 70;
 const INAPPROPRIATE_FALLBACK: u8 = 86;
 const UNRECOGNIZED_NAME: u8 = 112;
 
@@ -173,14 +174,7 @@ impl Acceptor {
                 text: "no certificate has the name that the client asked for".to_owned(),
             });
         }
-        if hello.fell_back(self.parts.version_max()) {
-            alert(&tcp, INAPPROPRIATE_FALLBACK);
-            return Err(HandshakeFault::Tls {
-                class: FaultClass::Version,
-                text: "the client came back with a lower version than both can (RFC 7507)"
-                    .to_owned(),
-            });
-        }
+        self.judge_version(&hello, &tcp)?;
         let session_id = session_id(&first);
         let config = self.config_for(&hello);
         let conn = ServerConnection::new(config).map_err(HandshakeFault::from)?;
@@ -200,6 +194,30 @@ impl Acceptor {
         };
         session.set_facts(facts);
         Ok(Stream::Accepted(session))
+    }
+
+    /// Refuses versions below ours with the alert that says so: rustls may find other faults first in
+    /// what an old client sends.
+    fn judge_version(&self, hello: &ClientHello, tcp: &TcpStream) -> Result<(), HandshakeFault> {
+        let (least, most) = self.parts.version_range();
+        let (description, text) = if hello.version_max() < least {
+            (
+                PROTOCOL_VERSION,
+                "the client offers only versions below those that are allowed here",
+            )
+        } else if hello.fell_back(most) {
+            (
+                INAPPROPRIATE_FALLBACK,
+                "the client came back with a lower version than both sides have (RFC 7507)",
+            )
+        } else {
+            return Ok(());
+        };
+        alert(tcp, description);
+        Err(HandshakeFault::Tls {
+            class: FaultClass::Version,
+            text: text.to_owned(),
+        })
     }
 
     /// Looks at the files, and at what has to be renewed. To be called about once a second by the
@@ -335,10 +353,13 @@ fn no_certificate() -> SettingsFault {
 }
 
 impl Parts {
-    /// The highest version as on the wire.
-    fn version_max(&self) -> u16 {
+    /// The lowest and the highest version as on the wire.
+    fn version_range(&self) -> (u16, u16) {
         let versions = self.versions.iter().map(|one| u16::from(one.version));
-        versions.max().unwrap_or(0)
+        (
+            versions.clone().min().unwrap_or(0),
+            versions.max().unwrap_or(0),
+        )
     }
 
     fn resumption(&self, now: SystemTime) -> Result<(Resumption, Vec<Notice>), SettingsFault> {
