@@ -42,6 +42,8 @@ mod site;
 mod slow_clients;
 mod targets;
 mod tls;
+mod tls_limits;
+mod tls_routes;
 mod tls_servers;
 mod upgrade;
 mod websocket;
