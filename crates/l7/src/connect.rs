@@ -174,7 +174,12 @@ async fn secure(
     std::future::poll_fn(|cx| {
         if let Poll::Ready(done) = shaking.as_mut().poll(cx) {
             return Poll::Ready(done.map_err(|fault| {
-                tracing::debug!(server = ?walk.ex.record.server_address, "TLS refused: {fault}");
+                let server = walk.ex.record.server_address.map(tracing::field::display);
+                if tls.is_worth_telling(walk.worker.clock.now_ms()) {
+                    tracing::warn!(server, host, "TLS handshake with a server failed: {fault}");
+                } else {
+                    tracing::debug!(server, host, "TLS handshake with a server failed: {fault}");
+                }
                 Kind::HandshakeFailed
             }));
         }
