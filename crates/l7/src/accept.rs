@@ -9,6 +9,7 @@ use keel_observe::RejectReason;
 use keel_types::ListenerId;
 use tokio::net::TcpListener;
 
+use crate::client::Client;
 use crate::session::{Held, serve};
 use crate::worker::{Pass, Worker};
 
@@ -143,11 +144,16 @@ fn take(
     } else {
         local
     };
-    let counted = worker.view().metrics.listener(listener).accept();
+    let view = worker.view();
+    let Some(plan) = view.snapshot.listeners.get(usize::from(listener.0)) else {
+        return;
+    };
+    let counted = view.metrics.listener(listener).accept();
     let held = Held {
         pass,
         open: worker.open_connection(),
         counted,
     };
-    tokio::task::spawn_local(serve(worker.clone(), stream, peer, local, listener, held));
+    let client = Client::new(worker, stream, peer, local, listener, plan);
+    tokio::task::spawn_local(serve(worker.clone(), client, held));
 }

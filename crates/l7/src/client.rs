@@ -13,6 +13,7 @@ use keel_net::{Buf, Deadline, MEDIUM, SMALL, TINY};
 use keel_tls::{Stream, TlsFacts};
 use keel_types::ListenerId;
 use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 
 use crate::h2::{H2Body, Shared};
 use crate::io::Io;
@@ -104,15 +105,15 @@ impl Client {
     /// A connection that was just accepted.
     pub fn new(
         worker: &Worker,
-        stream: Stream,
+        stream: TcpStream,
         peer: SocketAddr,
         local: SocketAddr,
         listener: ListenerId,
         plan: &ListenerPlan,
     ) -> Client {
         Client {
-            tls: stream.facts().map(|facts| Rc::new(facts.clone())),
-            io: Io::Bytes(stream),
+            tls: None,
+            io: Io::Bytes(stream.into()),
             peer,
             peer_text: peer.ip().to_string().into(),
             local,
@@ -126,6 +127,12 @@ impl Client {
             read_closed: false,
             read_size: TINY,
         }
+    }
+
+    /// The handshake is over: what goes on goes over `stream`.
+    pub fn secure(&mut self, stream: Stream) {
+        self.tls = stream.facts().map(|facts| Rc::new(facts.clone()));
+        self.io = Io::Bytes(stream);
     }
 
     /// A stream that was just opened.
@@ -260,7 +267,7 @@ impl Client {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.io {
             Io::Bytes(stream) => stream.poll_read_ready(cx).map(drop),
-            Io::H2(_) => Poll::Pending,
+            Io::H2(_) | Io::Away => Poll::Pending,
         }
     }
 
@@ -279,6 +286,7 @@ impl Client {
     pub fn poll_watch(&mut self, cx: &mut Context<'_>, worker: &Worker) -> io::Result<()> {
         let stream = match &mut self.io {
             Io::H2(body) => return body.poll_gone(cx),
+            Io::Away => return Ok(()),
             Io::Bytes(stream) => stream,
         };
         if self.read_closed {

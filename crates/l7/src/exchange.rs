@@ -159,7 +159,7 @@ pub struct Exchange {
     /// What is special about it when it is a call of gRPC.
     pub call: Option<Call>,
     /// The key that we asked a server of HTTP/1.1 for a WebSocket with.
-    pub websocket_key: Option<[u8; 24]>,
+    pub websocket_key: Option<Box<[u8; 24]>>,
     /// For log and metrics.
     pub record: Record,
 }

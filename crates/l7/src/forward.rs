@@ -32,25 +32,6 @@ const INTERIM_MAX: u32 = 32;
 /// Longest head of an answer.
 const ANSWER_HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// Servers of a pool that an exchange has tried.
-struct Tried {
-    list: [usize; TRIES_CEILING],
-    len: usize,
-}
-
-impl Tried {
-    fn as_slice(&self) -> &[usize] {
-        self.list.get(..self.len).unwrap_or(&[])
-    }
-
-    fn push(&mut self, server: usize) {
-        if let Some(slot) = self.list.get_mut(self.len) {
-            *slot = server;
-            self.len += 1;
-        }
-    }
-}
-
 /// Sends the request to servers of the pool until one answers; the answer's head is in the exchange
 /// then.
 pub async fn forward(
@@ -61,10 +42,8 @@ pub async fn forward(
     let view = walk.view;
     let plan = view.pool(pool).ok_or(Kind::Internal)?;
     walk.ex.record.pool = Some(pool);
-    let mut tried = Tried {
-        list: [0; TRIES_CEILING],
-        len: 0,
-    };
+    // Allocates with the first failure, and holds no more than there are tries.
+    let mut tried: Vec<usize> = Vec::new();
     let hash = plan.hash_key.as_ref().map(|key| hash_of(walk, key));
     let mut fresh_only = false;
     let mut last = None;
@@ -74,7 +53,7 @@ pub async fn forward(
             random: walk.worker.random(),
             hash,
             client: Some(walk.ex.record.client_ip),
-            tried: tried.as_slice(),
+            tried: &tried,
         };
         let selected = match plan.pool.balancer.select(&ask) {
             Ok(selected) => selected,
@@ -84,7 +63,7 @@ pub async fn forward(
             }
         };
         let server = selected.index;
-        if let Some(before) = tried.as_slice().last() {
+        if let Some(before) = tried.last() {
             count_retry(walk, pool, *before);
         }
         match try_server(walk, route, plan, selected, &mut fresh_only).await {
@@ -295,7 +274,7 @@ fn begin_request(
     walk.ex.up.set_web(call.and_then(Call::request_codec));
     let needs_key = walk.ex.head.extended_connect && link.call.is_none();
     walk.ex.websocket_key =
-        needs_key.then(|| websocket::key([walk.worker.random(), walk.worker.random()]));
+        needs_key.then(|| Box::new(websocket::key([walk.worker.random(), walk.worker.random()])));
     let mut out = std::mem::take(walk.ex.up.head_mut());
     let head = RequestHeadPlan {
         route,
@@ -315,7 +294,7 @@ fn begin_request(
         peer_text: &walk.client.peer_text,
         trusted: walk.trusted,
         request_id: &walk.view.snapshot.request_id,
-        websocket_key: walk.ex.websocket_key,
+        websocket_key: walk.ex.websocket_key.as_deref(),
         content_type: call.and_then(|call| call.request_type(walk.ex)),
         body: if recoded { BodyLength::Chunked } else { body },
     };
@@ -454,6 +433,7 @@ fn poll_answer(
             let read = read_answer(walk.ex, &walk.worker.bufs, &head, ended);
             return Poll::Ready(read.map_err(Kind::BadAnswer));
         }
+        Io::Away => return Poll::Ready(Err(Kind::NoAnswer)),
     };
     let ex = &mut *walk.ex;
     let bufs = &walk.worker.bufs;

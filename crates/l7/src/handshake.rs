@@ -114,7 +114,7 @@ async fn answer_in_clear(
     );
     // A fresh socket takes this much at once, or nobody reads at the other end.
     if tcp.try_write(answer.as_bytes()).is_ok() {
-        let mut client = Client::new(worker, Stream::from(tcp), peer, local, listener, plan);
+        let mut client = Client::new(worker, tcp, peer, local, listener, plan);
         client.linger(worker).await;
     }
 }

@@ -44,7 +44,7 @@ pub struct RequestHeadPlan<'a> {
     /// How the request's id is written.
     pub request_id: &'a RequestIdPlan,
     /// `Sec-WebSocket-Key` for a WebSocket that came over HTTP/2, which has none (RFC 8441, 5).
-    pub websocket_key: Option<[u8; 24]>,
+    pub websocket_key: Option<&'a [u8; 24]>,
     /// `Content-Type` in place of the client's: gRPC-Web is bridged.
     pub content_type: Option<Vec<u8>>,
     /// The length of the body, as the server is told.
@@ -106,7 +106,7 @@ pub fn write_request(
         out.extend_from_slice(protocol);
         out.extend_from_slice(b"\r\n");
         if let Some(key) = plan.websocket_key {
-            write_field(out, b"Sec-WebSocket-Key", &key);
+            write_field(out, b"Sec-WebSocket-Key", key);
         }
     } else if ex.framing.te_trailers || plan.content_type.is_some() {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");

@@ -18,6 +18,8 @@ pub enum Io {
     Bytes(Stream),
     /// The body of one HTTP/2 stream.
     H2(Box<H2Body>),
+    /// Nothing, while somebody else has it: a handshake, HTTP/2.
+    Away,
 }
 
 impl Io {
@@ -26,7 +28,18 @@ impl Io {
     pub fn stream(&mut self) -> Option<&mut Stream> {
         match self {
             Io::Bytes(stream) => Some(stream),
-            Io::H2(_) => None,
+            Io::H2(_) | Io::Away => None,
+        }
+    }
+
+    /// Takes the connection out; none when there is none of its own.
+    pub fn take_stream(&mut self) -> Option<Stream> {
+        match std::mem::replace(self, Io::Away) {
+            Io::Bytes(stream) => Some(stream),
+            other => {
+                *self = other;
+                None
+            }
         }
     }
 
@@ -34,7 +47,7 @@ impl Io {
     #[inline]
     pub fn h2(&mut self) -> Option<&mut H2Body> {
         match self {
-            Io::Bytes(_) => None,
+            Io::Bytes(_) | Io::Away => None,
             Io::H2(body) => Some(body),
         }
     }
@@ -59,19 +72,20 @@ impl Source for Io {
         match self {
             Io::Bytes(stream) => keel_net::poll_read(stream, cx, buf),
             Io::H2(body) => body.poll_read(cx, buf),
+            Io::Away => Poll::Ready(Ok(0)),
         }
     }
 
     fn is_at_end(&self) -> bool {
         match self {
-            Io::Bytes(_) => false,
+            Io::Bytes(_) | Io::Away => false,
             Io::H2(body) => body.is_received(),
         }
     }
 
     fn take_trailers(&mut self) -> Vec<u8> {
         match self {
-            Io::Bytes(_) => Vec::new(),
+            Io::Bytes(_) | Io::Away => Vec::new(),
             Io::H2(body) => body.take_trailers(),
         }
     }
@@ -88,6 +102,7 @@ impl Sink for Io {
         match self {
             Io::Bytes(stream) => keel_net::poll_write_parts(stream, cx, parts),
             Io::H2(body) => body.poll_write_parts(cx, parts, last),
+            Io::Away => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -95,13 +110,13 @@ impl Sink for Io {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Io::Bytes(stream) => AsyncWrite::poll_flush(Pin::new(stream), cx),
-            Io::H2(_) => Poll::Ready(Ok(())),
+            Io::H2(_) | Io::Away => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>, trailers: &[u8]) -> Poll<io::Result<()>> {
         match self {
-            Io::Bytes(_) => self.poll_flush(cx),
+            Io::Bytes(_) | Io::Away => self.poll_flush(cx),
             Io::H2(body) => Poll::Ready(body.end(trailers)),
         }
     }
@@ -109,7 +124,7 @@ impl Sink for Io {
     fn queued_bytes(&self) -> u64 {
         match self {
             Io::Bytes(stream) => keel_sys::queued_bytes(stream.tcp()) as u64,
-            Io::H2(_) => 0,
+            Io::H2(_) | Io::Away => 0,
         }
     }
 }

@@ -50,7 +50,7 @@ impl Link {
                 requests: self.requests + 1,
                 idle_since_ms: 0,
             }),
-            Io::H2(_) => None,
+            Io::H2(_) | Io::Away => None,
         }
     }
 }

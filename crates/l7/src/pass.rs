@@ -69,7 +69,7 @@ fn check_accept(ex: &Exchange) -> Result<(), Kind> {
     };
     let buf = ex.answer_buf.filled();
     let told = ex.answer.fields.first_named(b"sec-websocket-accept", buf);
-    match told == Some(&websocket::accept(key)) {
+    match told == Some(&websocket::accept(&key[..])) {
         true => Ok(()),
         false => Err(Kind::BadAnswer(HeadFault::SwitchUnasked)),
     }

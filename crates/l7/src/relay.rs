@@ -38,7 +38,7 @@ pub struct Relay {
     suffix: Vec<u8>,
     suffix_at: usize,
     /// Field lines for after the body, where the sink frames the message.
-    trailers: Vec<u8>,
+    trailers: Option<Box<[u8]>>,
     /// What the body is turned into on the way.
     web: Option<Box<Web>>,
     /// The sink has been told where the message ends.
@@ -82,7 +82,7 @@ impl Default for Relay {
             raw_len: 0,
             suffix: Vec::new(),
             suffix_at: 0,
-            trailers: Vec::new(),
+            trailers: None,
             web: None,
             ended: true,
             begun: false,
@@ -184,7 +184,7 @@ impl Relay {
         self.source_ended = true;
         self.ended = true;
         self.web = None;
-        self.trailers.clear();
+        self.trailers = None;
         self.taken = false;
         self.whole_at = None;
         self.waiting = Waiting::Nothing;
@@ -318,7 +318,7 @@ impl Relay {
         if !self.ended {
             self.waiting = Waiting::Sink;
             let told = match self.encode {
-                Encode::Stream => sink.poll_end(cx, &self.trailers),
+                Encode::Stream => sink.poll_end(cx, self.trailers.as_deref().unwrap_or(&[])),
                 Encode::Raw | Encode::Chunked => sink.poll_flush(cx),
             };
             ready!(told).map_err(RelayFault::Sink)?;
@@ -357,7 +357,7 @@ impl Relay {
                 self.suffix.get(self.suffix_at..).unwrap_or(&[]),
             ];
             self.waiting = Waiting::Sink;
-            let last = self.source_ended && self.trailers.is_empty();
+            let last = self.source_ended && self.trailers.is_none();
             let written = match sink.poll_write_parts(cx, parts, last) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

@@ -13,6 +13,8 @@ use crate::worker::Worker;
 
 /// Ticks between two flushes of the access log.
 const TICKS_PER_FLUSH: u64 = 2;
+/// Ticks between two looks at the free buffers.
+const TICKS_PER_TRIM: u64 = 3;
 /// Ticks between two sweeps of idle server connections.
 const TICKS_PER_SWEEP: u64 = 10;
 
@@ -66,6 +68,9 @@ async fn tick(worker: Rc<Worker>) {
         worker.deadlines.fire(now_us / 1000);
         if count.is_multiple_of(TICKS_PER_FLUSH) {
             worker.flush_logs();
+        }
+        if count.is_multiple_of(TICKS_PER_TRIM) {
+            worker.trim();
         }
         if count.is_multiple_of(TICKS_PER_SWEEP) {
             worker.clock.follow_wall();

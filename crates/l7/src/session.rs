@@ -6,14 +6,11 @@
 //! connections cost little.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
 use keel_observe::InFlight;
 use keel_tls::{Alpn, Stream};
-use keel_types::ListenerId;
-use tokio::net::TcpStream;
 
 use crate::client::{Client, HeadRead};
 use crate::driver::{Next, exchange, refuse};
@@ -47,40 +44,28 @@ enum Hot {
 }
 
 /// Serves a connection until it is closed.
-pub async fn serve(
-    worker: Rc<Worker>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    local: SocketAddr,
-    listener: ListenerId,
-    held: Held,
-) {
+pub async fn serve(worker: Rc<Worker>, mut client: Client, held: Held) {
     let _held = held;
-    let stream = match worker.speaks_tls(listener) {
-        // Boxed, so that what lasts does not carry the room for it.
-        true => match Box::pin(handshake(&worker, stream, peer, listener)).await {
-            Some(stream) => stream,
-            None => return,
-        },
-        false => Stream::from(stream),
-    };
-    let h2 = stream.facts().and_then(|facts| facts.alpn) == Some(Alpn::H2);
-    let mut client = {
-        let view = worker.view();
-        let Some(plan) = view.snapshot.listeners.get(usize::from(listener.0)) else {
+    if worker.speaks_tls(client.listener) {
+        let Some(Stream::Plain(tcp)) = client.io.take_stream() else {
             return;
         };
-        Client::new(&worker, stream, peer, local, listener, plan)
-    };
+        // Boxed, so that what lasts does not carry the room for it.
+        match Box::pin(handshake(&worker, tcp, client.peer, client.listener)).await {
+            Some(stream) => client.secure(stream),
+            None => return,
+        }
+    }
+    let h2 = client.tls.as_ref().and_then(|facts| facts.alpn) == Some(Alpn::H2);
     if h2 {
-        return Box::pin(go_on_as_h2(&worker, client)).await;
+        return Box::pin(go_on_as_h2(&worker, &mut client)).await;
     }
     let next = loop {
         let hot = Box::pin(run_hot(&worker, &mut client)).await;
         match hot {
             Hot::Over(next) => break next,
             Hot::Quiet => worker.note_cooled(),
-            Hot::Http2 => return Box::pin(go_on_as_h2(&worker, client)).await,
+            Hot::Http2 => return Box::pin(go_on_as_h2(&worker, &mut client)).await,
         }
         if !wait_cold(&worker, &mut client).await {
             break Next::Close;
@@ -103,10 +88,10 @@ pub async fn serve(
 }
 
 /// The connection speaks HTTP/2 from here on; what was read of it goes along.
-async fn go_on_as_h2(worker: &Rc<Worker>, mut client: Client) {
-    let shared = Shared::new(worker.clone(), &client);
+async fn go_on_as_h2(worker: &Rc<Worker>, client: &mut Client) {
+    let shared = Shared::new(worker.clone(), client);
     let early = std::mem::take(&mut client.input);
-    if let Io::Bytes(stream) = client.io {
+    if let Some(stream) = client.io.take_stream() {
         serve_h2(worker, shared, stream, early).await;
     }
 }

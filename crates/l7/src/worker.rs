@@ -292,6 +292,15 @@ impl Worker {
         });
     }
 
+    /// Frees buffers that nobody needed of late, and gives a burst's worth back to the system.
+    pub fn trim(&self) {
+        const WORTH_RELEASING: usize = 512 << 10;
+
+        if self.bufs.trim() >= WORTH_RELEASING {
+            keel_sys::release_free_memory();
+        }
+    }
+
     /// Hands the lines of the access logs to the writer.
     pub fn flush_logs(&self) {
         self.view().log.borrow_mut().flush();

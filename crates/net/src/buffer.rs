@@ -116,10 +116,18 @@ impl Buf {
     }
 }
 
+/// The free buffers of one class.
+#[derive(Debug, Default)]
+struct Free {
+    list: Vec<Box<[u8]>>,
+    /// The fewest that there were since the last trim: so many were not needed.
+    spare: usize,
+}
+
 /// The free buffers of one worker.
 #[derive(Debug, Default)]
 pub struct BufPool {
-    free: RefCell<[Vec<Box<[u8]>>; CLASSES.len()]>,
+    free: RefCell<[Free; CLASSES.len()]>,
     large_lent: Cell<usize>,
     strings: RefCell<Vec<Vec<u8>>>,
 }
@@ -146,7 +154,11 @@ impl BufPool {
         if class == CLASSES.len() - 1 {
             self.large_lent.set(self.large_lent.get() + 1);
         }
-        let kept = self.free.borrow_mut().get_mut(class).and_then(Vec::pop);
+        let kept = self.free.borrow_mut().get_mut(class).and_then(|free| {
+            let kept = free.list.pop();
+            free.spare = free.spare.min(free.list.len());
+            kept
+        });
         let data = kept.unwrap_or_else(|| {
             let bytes = CLASSES.get(class).copied().unwrap_or(LARGE);
             vec![0; bytes].into_boxed_slice()
@@ -168,11 +180,24 @@ impl BufPool {
         if data.len() == LARGE {
             self.large_lent.set(self.large_lent.get().saturating_sub(1));
         }
-        if let Some(list) = self.free.borrow_mut().get_mut(class_of(data.len()))
-            && (list.len() + 1) * data.len() <= KEPT_BYTES_PER_CLASS
+        if let Some(free) = self.free.borrow_mut().get_mut(class_of(data.len()))
+            && (free.list.len() + 1) * data.len() <= KEPT_BYTES_PER_CLASS
         {
-            list.push(data);
+            free.list.push(data);
         }
+    }
+
+    /// Frees what was not needed since the last time; gives how many bytes that were. Call it now
+    /// and then: a burst's buffers are of use to the next burst only if that comes soon.
+    pub fn trim(&self) -> usize {
+        let mut freed = 0;
+        for (free, size) in self.free.borrow_mut().iter_mut().zip(CLASSES) {
+            let keep = free.list.len() - free.spare.min(free.list.len());
+            freed += (free.list.len() - keep) * size;
+            free.list.truncate(keep);
+            free.spare = keep;
+        }
+        freed
     }
 
     /// Makes `buf` a buffer of at least `size` bytes with the same content.
@@ -251,6 +276,23 @@ mod tests {
         buf.consume(3);
         pool.shrink(&mut buf);
         assert!(buf.is_unset());
+    }
+
+    #[test]
+    fn what_was_not_needed_between_two_trims_is_freed() {
+        let pool = BufPool::new();
+        let mut lent: Vec<Buf> = (0..10).map(|_| pool.take(MEDIUM)).collect();
+        lent.iter_mut().for_each(|buf| pool.give(buf));
+        assert_eq!(
+            pool.trim(),
+            0,
+            "all of them were in use since the last time"
+        );
+        let mut few: Vec<Buf> = (0..3).map(|_| pool.take(MEDIUM)).collect();
+        few.iter_mut().for_each(|buf| pool.give(buf));
+        assert_eq!(pool.trim(), 7 * MEDIUM);
+        assert_eq!(pool.trim(), 3 * MEDIUM);
+        assert_eq!(pool.trim(), 0);
     }
 
     #[test]

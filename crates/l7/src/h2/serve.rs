@@ -92,22 +92,35 @@ pub async fn serve_h2(worker: &Rc<Worker>, shared: Shared, stream: Stream, early
     let deadline = worker.deadlines.add();
     let shared = Rc::new(shared);
     let due_ms = worker.clock.now_ms() + head_timeout_ms;
-    let mut shaking = std::pin::pin!(builder(&http2).handshake::<_, Bytes>(io));
-    let shaken = poll_fn(|cx| {
-        if let Poll::Ready(done) = shaking.as_mut().poll(cx) {
-            return Poll::Ready(done.ok());
-        }
-        let over = watch.abuse.get().is_some() || worker.clock.now_ms() >= due_ms;
-        match over || worker.drain.is_draining() {
-            true => Poll::Ready(None),
-            false => wait_until(&deadline, cx, due_ms),
-        }
-    })
-    .await;
+    // Boxed, both: what a connection needs at its start is given back, and it does not move.
+    let shaken = Box::pin(shake(worker, &http2, io, &watch, &deadline, due_ms)).await;
     if let Some(connection) = shaken {
         run(&shared, &watch, &deadline, connection).await;
     }
     shared.note_abuse(&watch);
+}
+
+/// Exchanges the prefaces and first settings.
+async fn shake(
+    worker: &Worker,
+    http2: &Http2Plan,
+    io: Guarded,
+    watch: &Watch,
+    deadline: &Deadline,
+    due_ms: u64,
+) -> Option<Box<Connection<Guarded, Bytes>>> {
+    let mut shaking = std::pin::pin!(builder(http2).handshake::<_, Bytes>(io));
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = shaking.as_mut().poll(cx) {
+            return Poll::Ready(done.ok().map(Box::new));
+        }
+        let over = watch.abuse.get().is_some() || worker.clock.now_ms() >= due_ms;
+        match over || worker.drain.is_draining() {
+            true => Poll::Ready(None),
+            false => wait_until(deadline, cx, due_ms),
+        }
+    })
+    .await
 }
 
 fn wait_until<T>(deadline: &Deadline, cx: &Context<'_>, due_ms: u64) -> Poll<T> {
@@ -137,7 +150,7 @@ async fn run(
     shared: &Rc<Shared>,
     watch: &Watch,
     deadline: &Deadline,
-    mut connection: Connection<Guarded, Bytes>,
+    mut connection: Box<Connection<Guarded, Bytes>>,
 ) {
     let worker = &shared.worker;
     let mut draining = false;

@@ -112,7 +112,8 @@ impl Relay {
                 self.suffix.extend_from_slice(trailers);
                 self.suffix.extend_from_slice(b"\r\n");
             }
-            Encode::Stream => self.trailers.extend_from_slice(trailers),
+            Encode::Stream if trailers.is_empty() => {}
+            Encode::Stream => self.trailers = Some(trailers.into()),
             Encode::Raw => {}
         }
         Ok(())
