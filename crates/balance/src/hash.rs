@@ -53,6 +53,11 @@ pub(crate) const fn reduce(bits: u64, n: u64) -> u64 {
     ((bits as u128 * n as u128) >> 64) as u64
 }
 
+/// Even bits as a number from 0 to 1, the latter not reached.
+pub(crate) fn unit(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// The text of an address without an allocation.
 pub(crate) struct AddressText {
     bytes: [u8; AddressText::LEN_MAX],

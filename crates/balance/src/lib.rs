@@ -32,13 +32,17 @@
 
 mod ask;
 mod average;
+mod backoff;
 mod balancer;
 mod bits;
 mod board;
 mod bounded_load;
+mod budget;
 mod cell;
 mod choose;
+mod failure;
 mod hash;
+mod health;
 mod ip_hash;
 mod keyed;
 mod least_conn;
@@ -56,10 +60,15 @@ mod state;
 mod view;
 mod weighted_random;
 mod weighted_round_robin;
+mod window;
 
 pub use ask::{Ask, Outcome, SelectFault, Selected, Transition};
+pub use backoff::Backoff;
 pub use balancer::Balancer;
+pub use budget::{BudgetSettings, RetryBudget};
+pub use failure::{FailureClass, FailureSet, StatusSet};
 pub use hash::{hash_address, hash_key, md5_first8_mod};
+pub use health::{Check, CheckFailure, CheckFault, CheckSettings, Health, HealthChange, Start};
 pub use spec::{
     Algorithm, BOUNDED_LOAD_DEFAULT, BalanceFault, ENDPOINTS_MAX, EndpointSpec, HashScheme,
     IpHashMode, LEAST_TIME_PROBE_ONE_IN_DEFAULT, MAGLEV_TABLE_DEFAULT, MAGLEV_TABLE_MAX,
@@ -67,3 +76,4 @@ pub use spec::{
 };
 pub use split::{Split, canary_percent};
 pub use state::{EndpointState, Permit};
+pub use window::Counts;
