@@ -37,8 +37,8 @@ pub fn grpc_python() -> Option<PathBuf> {
     None
 }
 
-/// Says so, or panics where peers are required.
-fn missing(name: &str) {
+/// Says that a program is not there, or panics where peers are required.
+pub fn missing(name: &str) {
     let required = std::env::var_os("EVENKEEL_REQUIRE_PEERS").is_some_and(|value| value == "1");
     assert!(
         !required,

@@ -8,6 +8,7 @@
 mod access_log;
 mod admin;
 mod allocations;
+mod autobahn;
 mod balancing;
 mod big_bodies;
 mod chaos;

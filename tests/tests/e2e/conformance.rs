@@ -1,0 +1,42 @@
+//! The suite of httpwg-cli against the listener, in clear and with what its own client does not expect.
+
+use keel_testkit::binary::repository;
+use keel_testkit::peers::{missing, run};
+use keel_testkit::{Origin, Proxy};
+
+/// Of 107 cases; the best others pass 102.
+const PASSED_MIN: u32 = 103;
+
+#[test]
+fn httpwg() {
+    let program = repository().join("target/peers/httpwg/bin/httpwg");
+    if !program.is_file() {
+        return missing("httpwg in target/peers/httpwg");
+    }
+    let origin = Origin::echo();
+    let proxy = Proxy::before(&[origin.address()]);
+    let output = run(&program, &["-a", &proxy.address().to_string()]);
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    // It writes in colours.
+    let plain: String = said
+        .split('\u{1b}')
+        .enumerate()
+        .map(|(at, part)| match at {
+            0 => part,
+            _ => part.split_once('m').map_or("", |(_, rest)| rest),
+        })
+        .collect();
+    let failed: Vec<&str> = plain
+        .lines()
+        .filter(|line| line.contains("Test failed"))
+        .collect();
+    let summary = plain
+        .lines()
+        .find_map(|line| line.split_once("Passed ")?.1.split_once('/'));
+    let passed: u32 = summary
+        .and_then(|(passed, _)| passed.parse().ok())
+        .unwrap_or_default();
+    println!("{passed} passed; {failed:#?}");
+    assert!(passed >= PASSED_MIN, "{passed} passed; {failed:#?}");
+    origin.take_faults(); // bodies that never came
+}
