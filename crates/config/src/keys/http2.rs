@@ -39,7 +39,7 @@ pub(crate) static HTTP2_BUFFERED: Key = Key::new(
 .example("2MiB");
 pub(crate) static HTTP2_RESETS: Key = Key::new("resets", FRAMES)
     .default("200", "a person who leaves a page resets a hundred streams, and not twice in a moment")
-    .about("Streams that a client may reset in 30 s beyond those that it let run to their end; then the connection is closed (ENHANCE_YOUR_CALM). Stops Rapid Reset (CVE-2023-44487).")
+    .about("Streams that a client may reset in 30 s, within a second of opening them, beyond those that it let run to their end; then the connection is closed (ENHANCE_YOUR_CALM). Of older ones it may reset 20 times as many. Stops Rapid Reset (CVE-2023-44487).")
     .example("1000");
 pub(crate) static HTTP2_ERROR_RESETS: Key = Key::new("error_resets", FRAMES)
     .default("50", "clients that work make none")
@@ -62,16 +62,16 @@ pub(crate) static HTTP2_CONTINUATIONS: Key = Key::new("continuations", Kind::Int
     .about("CONTINUATION frames of one head; then the connection is closed. A head's size and fields are those of `limits`. Stops the CONTINUATION Flood (CVE-2024-27316).")
     .example("4");
 pub(crate) static HTTP2_EMPTY_FRAMES: Key = Key::new("empty_frames", FRAMES)
-    .default("100", "only the last frame of a body has a reason to be empty, and it ends the stream")
-    .about("DATA frames in 10 s that hold nothing and end nothing; then the connection is closed. Stops the Empty Frames Flood (CVE-2019-9518).")
+    .default("100", "only the last frame of a body has a reason to be empty, and it ends the stream or stands before trailers")
+    .about("DATA frames in 10 s that hold nothing and end nothing, beyond one for each stream with a body; then the connection is closed. Stops the Empty Frames Flood (CVE-2019-9518).")
     .example("1000");
 pub(crate) static HTTP2_SMALL_FRAMES: Key = Key::new("small_frames", FRAMES)
-    .default("1000", "small messages of gRPC come with answers, which count for as many")
-    .about("DATA frames in 10 s with fewer than 16 bytes, beyond what the client's larger frames and our answers account for; then the connection is closed. Stops floods that cost a frame for each byte (CVE-2019-9511).")
+    .default("100000", "a stream of messages with next to nothing in them, ten in each millisecond")
+    .about("DATA frames in 10 s with fewer than 16 bytes, beyond what the client's larger frames and our answers account for; then the connection is closed. Stops floods that cost a frame for each byte (CVE-2019-9511). Frames that wait for a slow server are held down without it: from 8192 of them on nothing more is read from the client.")
     .example("10000");
 pub(crate) static HTTP2_WINDOW_UPDATES: Key = Key::new("window_updates", FRAMES)
     .default("10000", "clients send one for some KiB that they read")
-    .about("WINDOW_UPDATE frames in 1 s, beyond one for each KiB that we sent; then the connection is closed. Stops clients that open their window byte by byte (CVE-2019-9511).")
+    .about("WINDOW_UPDATE frames in 1 s, beyond one for each KiB and two for each DATA frame that we sent (one for two frames of fewer than 64 bytes); then the connection is closed. Stops clients that open their window byte by byte (CVE-2019-9511).")
     .example("1000");
 pub(crate) static HTTP2_STALL_TIMEOUT: Key = Key::new("stall_timeout", Kind::TIMEOUT)
     .default("15s", "a client that reads has room again within a round trip")

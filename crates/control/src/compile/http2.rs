@@ -9,6 +9,10 @@ use super::pools::ms;
 /// Streams that were reset before we came to look at them; each is memory that nobody waits for.
 const PENDING_RESETS_MAX: u32 = 50;
 
+/// The library counts resets for breaches over the life of a connection, the meter over 30 s but only when they are
+/// sent. So the library's limit is for a client that reads nothing.
+const UNSENT_RESETS: usize = 20;
+
 /// What is announced to clients of a listener, and where abuse begins.
 pub(super) fn clients(http2: &Http2, listener: &Listener) -> Http2Plan {
     let guard = H2GuardLimits::default();
@@ -19,7 +23,7 @@ pub(super) fn clients(http2: &Http2, listener: &Listener) -> Http2Plan {
         header_list_bytes_max: u32::try_from(listener.limits.head).unwrap_or(u32::MAX),
         send_buffer_bytes: per_stream(http2),
         pending_resets_max: http2.resets.min(PENDING_RESETS_MAX) as usize,
-        local_resets_max: http2.error_resets as usize,
+        local_resets_max: (http2.error_resets as usize).saturating_mul(UNSENT_RESETS),
         stall_timeout_ms: ms(http2.stall_timeout),
         guard: H2GuardLimits {
             resets_max: http2.resets,

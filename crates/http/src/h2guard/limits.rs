@@ -5,8 +5,10 @@ use thiserror::Error;
 /// What the frames of a client may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct H2GuardLimits {
-    /// RST_STREAM from the client, and streams that we refuse, in `resets_window_ms`, beyond the number of streams
-    /// that we answered to their end in it. Default 200, so a rapid reset ends after at most 400.
+    /// RST_STREAM from the client within about a second of opening the stream, and streams that we refuse, in
+    /// `resets_window_ms`, beyond the number of streams that we answered to their end in it. Of older streams the
+    /// client may reset 20 times as many: each has cost it a place among those that run. Default 200, so a rapid reset
+    /// ends after at most 400.
     pub resets_max: u32,
     /// RST_STREAM that we send because the client broke the rules of a stream ("made you reset"), in
     /// `resets_window_ms`. Default 50.
@@ -21,16 +23,20 @@ pub struct H2GuardLimits {
     pub priorities_max: u32,
     /// Frames of all other kinds, known or not, in `control_window_ms`. Default 10000.
     pub others_max: u32,
-    /// DATA without content or END_STREAM, in `control_window_ms`. Default 100.
+    /// DATA without content or END_STREAM, in `control_window_ms`, beyond one for each stream that has a body (some
+    /// clients send one before trailers). Default 100.
     pub empty_data_max: u32,
     /// DATA with content of fewer than `small_data_bytes`, without END_STREAM, in `control_window_ms`, beyond one for
-    /// each `small_data_bytes` of larger DATA and one for each HEADERS or DATA that we sent in it. Default 1000.
+    /// each `small_data_bytes` of larger DATA and one for each HEADERS or DATA that we sent in it. What little messages
+    /// cost is held down by `unread_data_max`; this only ends what no program that says something does. Default
+    /// 100000.
     pub small_data_max: u32,
     /// Bytes under which DATA is small. Default 16.
     pub small_data_bytes: u32,
     /// Milliseconds. Default 10000.
     pub control_window_ms: u64,
-    /// WINDOW_UPDATE in a second, beyond one for each KiB that we sent in it. Default 10000.
+    /// WINDOW_UPDATE in a second, beyond one for each KiB and two for each DATA that we sent in it (half a one for DATA
+    /// of fewer than 64 bytes). Default 10000.
     pub window_updates_max: u32,
     /// CONTINUATION of one header block. Default 10.
     pub continuations_max: u32,
@@ -38,6 +44,9 @@ pub struct H2GuardLimits {
     pub empty_continuations_max: u32,
     /// Bytes of one header block, compressed, with padding. Default 65536.
     pub header_block_bytes_max: u32,
+    /// DATA that came and was not taken, over all streams, from which on nothing more should be read. A frame of a byte
+    /// costs the library some 300, so that a window full of them would cost as much as a flood. Default 8192.
+    pub unread_data_max: u32,
     /// Bytes of a frame's payload. Default 16384, what SETTINGS_MAX_FRAME_SIZE announces when it is not sent.
     pub frame_bytes_max: u32,
 }
@@ -53,19 +62,21 @@ impl Default for H2GuardLimits {
             priorities_max: 500,
             others_max: 10_000,
             empty_data_max: 100,
-            small_data_max: 1000,
+            small_data_max: 100_000,
             small_data_bytes: 16,
             control_window_ms: 10_000,
             window_updates_max: 10_000,
             continuations_max: 10,
             empty_continuations_max: 1,
             header_block_bytes_max: 65536,
+            unread_data_max: 8192,
             frame_bytes_max: 16384,
         }
     }
 }
 
-/// What a client did too much of. The answer is GOAWAY with ENHANCE_YOUR_CALM (RFC 9113, 7).
+/// What a client did too much of, or so wrong that the connection has to end. The answer is GOAWAY with
+/// [`H2Abuse::code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum H2Abuse {
@@ -108,11 +119,29 @@ pub enum H2Abuse {
     /// A frame longer than we announced (RFC 9113, 4.2).
     #[error("a frame is longer than announced")]
     FrameTooLong,
+    /// A frame whose length is not that of its kind (RFC 9113, 6).
+    #[error("a frame has not the length of its kind")]
+    FrameLength,
+    /// DATA or HEADERS on a stream that the client had ended (RFC 9113, 5.1).
+    #[error("a frame came on a stream that the client had ended")]
+    ClosedStream,
+    /// SETTINGS_INITIAL_WINDOW_SIZE above 2^31-1 (RFC 9113, 6.5.2).
+    #[error("a setting asks for a window above 2^31-1 bytes")]
+    WindowSetting,
+    /// PUSH_PROMISE, which only servers send (RFC 9113, 8.4).
+    #[error("a client sent PUSH_PROMISE")]
+    PushPromise,
+    /// A header block that cannot be read (RFC 9113, 4.3).
+    #[error("a header block cannot be read")]
+    Compression,
+    /// A frame within a header block (RFC 9113, 6.10), and whatever the HTTP/2 library refuses a connection for.
+    #[error("the client broke the protocol")]
+    Protocol,
 }
 
 impl H2Abuse {
     /// Every kind, for metrics that begin at zero.
-    pub const ALL: [H2Abuse; 13] = [
+    pub const ALL: [H2Abuse; 19] = [
         H2Abuse::RapidReset,
         H2Abuse::MadeYouReset,
         H2Abuse::PingFlood,
@@ -126,6 +155,12 @@ impl H2Abuse {
         H2Abuse::EmptyContinuation,
         H2Abuse::HeaderBlockTooLong,
         H2Abuse::FrameTooLong,
+        H2Abuse::FrameLength,
+        H2Abuse::ClosedStream,
+        H2Abuse::WindowSetting,
+        H2Abuse::PushPromise,
+        H2Abuse::Compression,
+        H2Abuse::Protocol,
     ];
 
     /// The name in metrics and logs. Stable.
@@ -144,6 +179,24 @@ impl H2Abuse {
             H2Abuse::EmptyContinuation => "empty_continuation",
             H2Abuse::HeaderBlockTooLong => "header_block_too_long",
             H2Abuse::FrameTooLong => "frame_too_long",
+            H2Abuse::FrameLength => "frame_length",
+            H2Abuse::ClosedStream => "closed_stream",
+            H2Abuse::WindowSetting => "window_setting",
+            H2Abuse::PushPromise => "push_promise",
+            H2Abuse::Compression => "compression",
+            H2Abuse::Protocol => "protocol",
+        }
+    }
+
+    /// The error code for GOAWAY (RFC 9113, 7).
+    pub const fn code(self) -> u32 {
+        match self {
+            H2Abuse::PushPromise | H2Abuse::Protocol => 1,
+            H2Abuse::WindowSetting => 3,
+            H2Abuse::ClosedStream => 5,
+            H2Abuse::FrameTooLong | H2Abuse::FrameLength => 6,
+            H2Abuse::Compression => 9,
+            _ => 11,
         }
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut out = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     out.extend_from_slice(&[kind, flags]);
     out.extend_from_slice(&stream.to_be_bytes());
@@ -13,21 +13,21 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-fn meter() -> FrameMeter {
+pub(super) fn meter() -> FrameMeter {
     FrameMeter::new(H2GuardLimits::default(), false, 0)
 }
 
-fn headers(stream: u32) -> Vec<u8> {
+pub(super) fn headers(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, b"\x82\x84\x86")
 }
 
-fn reset(stream: u32, code: u32) -> Vec<u8> {
+pub(super) fn reset(stream: u32, code: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &code.to_be_bytes())
 }
 
 /// How many times `bytes` may come at `now_ms` before something is found, and what it is.
 fn until_abuse(meter: &mut FrameMeter, bytes: &[u8], now_ms: u64) -> (usize, H2Abuse) {
-    for count in 0..100_000 {
+    for count in 0..200_000 {
         if let Err(abuse) = meter.feed(bytes, now_ms) {
             assert_eq!(meter.verdict(), Some(abuse));
             assert_eq!(meter.feed(b"", now_ms), Err(abuse), "a verdict stays");
@@ -53,23 +53,26 @@ fn every_flood_ends_at_its_limit() {
             H2Abuse::PriorityFlood,
         ),
         (frame(0xbe, 0, 0, b"x"), 10_000, H2Abuse::OtherFlood),
-        (frame(7, 0, 0, &[0; 8]), 10_000, H2Abuse::OtherFlood),
+        (frame(GOAWAY, 0, 0, &[0; 8]), 10_000, H2Abuse::OtherFlood),
         (frame(DATA, 0, 1, b""), 100, H2Abuse::EmptyDataFlood),
         (
             frame(DATA, PADDED, 1, &[9; 10]),
             100,
             H2Abuse::EmptyDataFlood,
         ),
-        (frame(DATA, PADDED, 1, b""), 100, H2Abuse::EmptyDataFlood),
         (
             frame(DATA, PADDED, 1, b"\xff"),
             100,
             H2Abuse::EmptyDataFlood,
         ),
-        (frame(DATA, 0, 1, &[0; 15]), 1000, H2Abuse::SmallDataFlood),
+        (
+            frame(DATA, 0, 1, &[0; 15]),
+            100_000,
+            H2Abuse::SmallDataFlood,
+        ),
         (
             frame(DATA, PADDED, 1, &[99; 101]),
-            1000,
+            100_000,
             H2Abuse::SmallDataFlood,
         ),
         (
@@ -105,7 +108,7 @@ fn what_has_no_limit() {
     for stream in 0..50_000u32 {
         let id = 2 * stream + 1;
         meter
-            .feed(&frame(HEADERS, END_HEADERS, id, b"x"), 0)
+            .feed(&frame(HEADERS, END_HEADERS, id, b"\x82"), 0)
             .unwrap();
         meter.feed(&frame(DATA, 0, id, &[0; 16]), 0).unwrap();
         meter.feed(&frame(DATA, END_STREAM, id, b""), 0).unwrap();
@@ -217,7 +220,7 @@ fn large_data_makes_small_data_fair_by_its_bytes() {
     let small = frame(DATA, 0, 1, b"x");
     assert_eq!(
         until_abuse(&mut meter, &small, 0),
-        (1100, H2Abuse::SmallDataFlood)
+        (100_100, H2Abuse::SmallDataFlood)
     );
 }
 
@@ -228,13 +231,13 @@ fn header_blocks_and_their_age() {
     meter.feed(PREFACE, 4).unwrap();
     meter.feed(&frame(SETTINGS, 0, 0, &[]), 5).unwrap();
     assert_eq!(meter.header_block_since_ms(), None);
-    let head = frame(HEADERS, 0, 1, b"abc");
+    let head = frame(HEADERS, 0, 1, b"\x82\x84\x86");
     meter.feed(&head[..8], 6).unwrap();
     assert_eq!(meter.last_client_frame_ms(), 5);
     meter.feed(&head[8..10], 7).unwrap();
     assert_eq!(meter.header_block_since_ms(), Some(7));
     meter.feed(&head[10..], 8).unwrap();
-    let last = frame(CONTINUATION, END_HEADERS, 1, b"abc");
+    let last = frame(CONTINUATION, END_HEADERS, 1, b"\x82\x84\x86");
     meter.feed(&last[..11], 9).unwrap();
     assert_eq!(
         meter.header_block_since_ms(),
@@ -246,7 +249,7 @@ fn header_blocks_and_their_age() {
     assert_eq!(meter.header_block_since_ms(), None);
     // Trailers open no stream; a block in one frame is over at once; limits are for each block.
     for _ in 0..100 {
-        meter.feed(&frame(HEADERS, 0, 1, &[0; 16000]), 11).unwrap();
+        meter.feed(&frame(HEADERS, 0, 1, &[0; 15999]), 11).unwrap();
         meter
             .feed(&frame(CONTINUATION, END_HEADERS, 1, b""), 11)
             .unwrap();
@@ -261,6 +264,133 @@ fn header_blocks_and_their_age() {
         .unwrap();
     let one = frame(CONTINUATION, END_HEADERS, 5, b"x");
     assert_eq!(meter.feed(&one, 13), Err(H2Abuse::HeaderBlockTooLong));
+}
+
+#[test]
+fn lengths_of_frames() {
+    use H2Abuse::{FrameLength, FrameTooLong};
+    for (kind, flags, len, found) in [
+        (DATA, 0, 16_385, FrameTooLong),
+        (HEADERS, END_HEADERS, 16_385, FrameTooLong),
+        (DATA, PADDED, 0, FrameLength),
+        (HEADERS, PADDED, 0, FrameLength),
+        (HEADERS, PRIORITY_FLAG, 4, FrameLength),
+        (HEADERS, PADDED | PRIORITY_FLAG, 5, FrameLength),
+        (PRIORITY, 0, 4, FrameLength),
+        (RST_STREAM, 0, 3, FrameLength),
+        (RST_STREAM, 0, 5, FrameLength),
+        (SETTINGS, 0, 5, FrameLength),
+        (SETTINGS, ACK, 6, FrameLength),
+        (PING, 0, 7, FrameLength),
+        (PING, ACK, 9, FrameLength),
+        (GOAWAY, 0, 7, FrameLength),
+        (WINDOW_UPDATE, 0, 3, FrameLength),
+        (WINDOW_UPDATE, 0, 5, FrameLength),
+    ] {
+        let bytes = frame(kind, flags, 1, &vec![0; len]);
+        assert_eq!(meter().feed(&bytes, 0), Err(found), "{kind} {len}");
+        assert_eq!(found.code(), 6);
+    }
+}
+
+/// Each ends with the error code that RFC 9113 asks for.
+#[test]
+fn breaches_and_their_codes() {
+    let head = frame(HEADERS, END_HEADERS, 1, b"\x82");
+    let ended = headers(1);
+    for (frames, code) in [
+        (vec![frame(PUSH_PROMISE, 0, 1, &[0; 9])], 1),
+        (vec![frame(SETTINGS, 0, 0, b"\0\x04\x80\0\0\0")], 3),
+        (vec![ended.clone(), frame(DATA, 0, 1, b"x")], 5),
+        (vec![ended.clone(), ended.clone()], 5),
+        (
+            vec![
+                frame(HEADERS, END_STREAM, 1, b"\x82"),
+                frame(DATA, 0, 1, b"x"),
+            ],
+            1,
+        ),
+        (vec![head.clone(), reset(1, 8), ended.clone()], 5),
+        (vec![frame(HEADERS, END_HEADERS, 1, b"\x40")], 9),
+        (vec![frame(HEADERS, END_HEADERS, 1, b"\xbe")], 9),
+        (
+            vec![
+                frame(HEADERS, 0, 1, b"\x40"),
+                frame(CONTINUATION, END_HEADERS, 1, b"\x01"),
+            ],
+            9,
+        ),
+    ] {
+        let found = meter().feed(&frames.concat(), 0);
+        assert_eq!(found.map_err(H2Abuse::code), Err(code), "{frames:?}");
+    }
+    // What the library answers rightly by itself.
+    for frames in [
+        vec![headers(5), headers(3)],
+        vec![frame(DATA, 0, 1, b"x")],
+        vec![headers(2), frame(DATA, 0, 2, b"x")],
+        vec![head.clone(), reset(1, 8), frame(DATA, 0, 1, b"x")],
+        vec![frame(HEADERS, END_HEADERS | PADDED, 1, &[9, 0x40])],
+        vec![frame(CONTINUATION, END_HEADERS, 1, b"\x40")],
+    ] {
+        assert_eq!(meter().feed(&frames.concat(), 0), Ok(()), "{frames:?}");
+    }
+}
+
+/// Padding and a priority are no part of a block, in however many frames it comes.
+#[test]
+fn blocks_with_all_that_may_stand_around_them() {
+    let first = [&[3][..], &[0; 5], b"\x82\x40\x01x\x03a", &[0; 3]].concat();
+    let flags = PADDED | PRIORITY_FLAG | END_STREAM;
+    let mut meter = meter();
+    let frames = [
+        frame(HEADERS, flags, 1, &first),
+        frame(CONTINUATION, 0, 1, b"b"),
+        frame(CONTINUATION, END_HEADERS, 1, b"c"),
+        frame(HEADERS, END_HEADERS, 3, b"\xbe"),
+    ];
+    meter.feed(&frames.concat(), 0).unwrap();
+    let beyond = frame(HEADERS, END_HEADERS, 5, b"\xbf");
+    assert_eq!(meter.feed(&beyond, 0), Err(H2Abuse::Compression));
+}
+
+#[test]
+fn pseudo_header_fields_of_trailers_are_told() {
+    let mut meter = meter();
+    for stream in [1, 3] {
+        let head = frame(HEADERS, END_HEADERS, stream, b"\x82");
+        meter.feed(&head, 0).unwrap();
+        assert!(!meter.has_malformed_trailers(stream));
+    }
+    let bad = frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x0f\x13\x01a\x84");
+    meter.feed(&bad, 0).unwrap();
+    let good = frame(HEADERS, END_STREAM | END_HEADERS, 3, b"\x0f\x13\x01a");
+    meter.feed(&good, 0).unwrap();
+    assert!(meter.has_malformed_trailers(1) && !meter.has_malformed_trailers(3));
+    meter.stream_over(1);
+    assert!(!meter.has_malformed_trailers(1));
+}
+
+/// Tiny frames that nobody takes hold reading up, and nothing else.
+#[test]
+fn data_that_waits() {
+    let mut meter = meter();
+    let head = frame(HEADERS, END_HEADERS, 1, b"\x82");
+    meter.feed(&head, 0).unwrap();
+    let tiny = frame(DATA, 0, 1, &[0; 16]);
+    for _ in 0..8192 {
+        assert!(!meter.is_full());
+        meter.feed(&tiny, 0).unwrap();
+    }
+    assert!(meter.is_full());
+    meter.data_taken(1);
+    assert!(!meter.is_full());
+    meter.feed(&tiny, 0).unwrap();
+    assert!(meter.is_full());
+    meter.stream_over(1);
+    assert!(!meter.is_full());
+    meter.feed(&tiny.repeat(10_000), 0).unwrap();
+    assert!(!meter.is_full(), "it is thrown away");
 }
 
 #[test]
@@ -289,6 +419,7 @@ fn tight() -> H2GuardLimits {
         empty_data_max: 2,
         small_data_max: 2,
         continuations_max: 3,
+        unread_data_max: 3,
         header_block_bytes_max: 60,
         frame_bytes_max: 40,
         window_updates_max: 3,

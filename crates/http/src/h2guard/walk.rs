@@ -1,9 +1,11 @@
 //! From bytes in any pieces to the heads of frames (RFC 9113, 4.1).
 
-use super::{DATA, PADDED, RST_STREAM};
+use super::{CONTINUATION, DATA, HEADERS, PADDED, PRIORITY_FLAG, RST_STREAM, SETTINGS};
 
 /// Length of a frame's head.
 const HEAD_BYTES: u8 = 9;
+/// The most that is read before a frame is told.
+const LEAD_BYTES: usize = 6;
 
 /// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,7 +16,7 @@ pub(super) struct Frame {
     pub(super) flags: u8,
     pub(super) stream: u32,
     /// The first bytes of the payload, as far as [`Frame::lead_len`] asks for them.
-    lead: [u8; 4],
+    lead: [u8; LEAD_BYTES],
 }
 
 impl Frame {
@@ -25,41 +27,61 @@ impl Frame {
             kind,
             flags,
             stream: u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff,
-            lead: [0; 4],
+            lead: [0; LEAD_BYTES],
         }
     }
 
-    /// How much of the payload is read: the length of the padding, or an error code.
-    fn lead_len(&self) -> u8 {
-        let wanted = match self.kind {
-            DATA if self.flags & PADDED != 0 => 1,
+    /// What stands before the content, where it has a fixed length: the length of the padding, a priority, or an
+    /// error code.
+    fn lead_wanted(&self) -> u32 {
+        let padded = u32::from(self.flags & PADDED != 0);
+        match self.kind {
+            DATA => padded,
+            HEADERS if self.flags & PRIORITY_FLAG != 0 => padded + 5,
+            HEADERS => padded,
             RST_STREAM => 4,
             _ => 0,
-        };
-        self.length.min(wanted) as u8
+        }
     }
 
-    /// Bytes of DATA without padding.
-    pub(super) fn content(&self) -> u32 {
-        if self.kind == DATA && self.flags & PADDED != 0 {
-            let [padding, ..] = self.lead;
-            self.length.saturating_sub(1 + u32::from(padding))
-        } else {
-            self.length
-        }
+    fn lead_len(&self) -> u8 {
+        self.length.min(self.lead_wanted()) as u8
+    }
+
+    /// Whether it is too short for what stands before its content.
+    pub(super) fn is_cut(&self) -> bool {
+        self.length < self.lead_wanted()
+    }
+
+    /// Bytes of DATA or of a header block, without padding and what stands before; none when the padding is longer
+    /// than the frame.
+    pub(super) fn content(&self) -> Option<u32> {
+        let [first, ..] = self.lead;
+        let padded = matches!(self.kind, DATA | HEADERS) && self.flags & PADDED != 0;
+        let padding = if padded { u32::from(first) } else { 0 };
+        let before = u32::from(self.lead_len());
+        self.length.checked_sub(before)?.checked_sub(padding)
     }
 
     /// The error code of RST_STREAM (RFC 9113, 7).
     pub(super) fn error_code(&self) -> u32 {
-        u32::from_be_bytes(self.lead)
+        let [a, b, c, d, ..] = self.lead;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// Whether the payload is told too.
+    fn is_read(&self) -> bool {
+        matches!(self.kind, HEADERS | CONTINUATION | SETTINGS)
     }
 }
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Step<'a> {
     /// A frame has begun.
     Begin(Frame),
+    /// A part of the payload behind what came with the beginning: only of header blocks and settings.
+    Part(&'a [u8]),
     /// Its payload is over.
     End,
 }
@@ -93,15 +115,24 @@ impl Walk {
         }
     }
 
+    /// The kind of the frame that is being read.
+    pub(super) fn kind(&self) -> u8 {
+        self.frame.kind
+    }
+
     /// Reads on; `None` when `bytes` are used up. What needs no more bytes is told at once, so that the cut of the
     /// input makes no difference.
-    pub(super) fn step(&mut self, bytes: &mut &[u8]) -> Option<Step> {
+    pub(super) fn step<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Step<'a>> {
         loop {
             match self.phase {
                 Phase::Preface | Phase::Payload => {
-                    let skip = bytes.len().min(self.count as usize);
-                    *bytes = bytes.get(skip..).unwrap_or_default();
-                    self.count -= skip as u32;
+                    let (part, rest) = bytes.split_at(bytes.len().min(self.count as usize));
+                    *bytes = rest;
+                    self.count -= part.len() as u32;
+                    let told = self.frame.is_read() && matches!(self.phase, Phase::Payload);
+                    if told && !part.is_empty() {
+                        return Some(Step::Part(part));
+                    }
                     if self.count > 0 {
                         return None;
                     }

@@ -140,6 +140,8 @@ fn check_parts<'a>(parts: &H2RequestParts<'a>, limits: &HeadLimits) -> Result<&'
         return Err(HeadFault::MethodByte);
     }
     match (parts.method, parts.protocol) {
+        // RFC 9113, 8.5.
+        (b"CONNECT", None) if parts.authority.is_none() => return Err(HeadFault::HostMissing),
         (b"CONNECT", None) => return Err(HeadFault::MethodRefused),
         (b"CONNECT", Some(b"websocket")) | (_, None) => {}
         (b"CONNECT", Some(_)) => return Err(HeadFault::ProtocolUnsupported),

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -12,6 +13,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::Response;
 use keel_net::Buf;
 
+use super::guarded::Watch;
 use super::heads::{trailer_map, write_trailers};
 
 /// What a stream of HTTP/2 brings and takes, whichever side of us it is on.
@@ -31,12 +33,29 @@ pub struct H2Body {
     trailers: Vec<u8>,
     /// We said all that we have to say.
     ended: bool,
+    /// Where it is told what was taken of the stream, when a client sends more than a head.
+    watch: Option<Watched>,
+}
+
+/// The stream as the meter of its connection knows it.
+#[derive(Debug)]
+struct Watched {
+    stream: u32,
+    watch: Rc<Watch>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.watch.stream_over(self.stream);
+    }
 }
 
 impl H2Body {
     /// A stream that a client opened.
-    pub fn of_client(recv: RecvStream, respond: SendResponse<Bytes>) -> H2Body {
+    pub fn of_client(recv: RecvStream, respond: SendResponse<Bytes>, watch: Rc<Watch>) -> H2Body {
+        let stream = respond.stream_id().as_u32();
         H2Body {
+            watch: (!recv.is_end_stream()).then_some(Watched { stream, watch }),
             recv: Some(recv),
             respond: Some(respond),
             ..H2Body::default()
@@ -103,18 +122,27 @@ impl H2Body {
                 return Poll::Ready(Ok(n));
             }
             match ready!(recv.poll_data(cx)) {
-                Some(Ok(data)) => self.left = data,
+                Some(Ok(data)) => {
+                    self.left = data;
+                    if let Some(it) = &self.watch {
+                        it.watch.data_taken(it.stream);
+                    }
+                }
                 Some(Err(error)) => return Poll::Ready(Err(as_io(error))),
                 None => break,
             }
         }
-        match ready!(recv.poll_trailers(cx)) {
-            Ok(Some(trailers)) => {
-                write_trailers(&trailers, &mut self.trailers)
-                    .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-            }
-            Ok(None) => {}
+        let trailers = match ready!(recv.poll_trailers(cx)) {
+            Ok(Some(trailers)) => trailers,
+            Ok(None) => return Poll::Ready(Ok(0)),
             Err(error) => return Poll::Ready(Err(as_io(error))),
+        };
+        let watched = self.watch.as_ref();
+        if watched.is_some_and(|it| it.watch.has_malformed_trailers(it.stream))
+            || write_trailers(&trailers, &mut self.trailers).is_err()
+        {
+            self.reset(Reason::PROTOCOL_ERROR);
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         Poll::Ready(Ok(0))
     }

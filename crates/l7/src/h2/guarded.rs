@@ -1,11 +1,11 @@
 //! The bytes of an HTTP/2 connection under watch: frames that cost us more than they cost their
 //! sender are counted before the library sees them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use keel_http::{FrameMeter, H2Abuse};
 use keel_net::Buf;
@@ -14,13 +14,56 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::worker::Worker;
 
-/// What the connection's task has to know of what was read.
-#[derive(Debug, Default)]
+/// What is known of the frames of a connection, for its task and its streams.
+#[derive(Debug)]
 pub struct Watch {
-    /// The client overdid it; nothing more is read.
-    pub abuse: Cell<Option<H2Abuse>>,
+    meter: RefCell<FrameMeter>,
+    /// Found by the library, not by the meter.
+    fault: Cell<Option<H2Abuse>>,
+    /// Who reads on when enough was taken of what came.
+    reader: RefCell<Option<Waker>>,
+}
+
+impl Watch {
+    /// What the connection has to end for.
+    pub fn abuse(&self) -> Option<H2Abuse> {
+        self.meter.borrow().verdict().or(self.fault.get())
+    }
+
+    /// The library ended the connection for what the client did.
+    pub fn set_fault(&self, fault: H2Abuse) {
+        self.fault.set(Some(fault));
+    }
+
     /// Since when a header block is unfinished, in milliseconds of the worker's clock.
-    pub block_since_ms: Cell<Option<u64>>,
+    pub fn block_since_ms(&self) -> Option<u64> {
+        self.meter.borrow().header_block_since_ms()
+    }
+
+    /// A frame of DATA of the stream was taken from the library.
+    pub fn data_taken(&self, stream: u32) {
+        self.meter.borrow_mut().data_taken(stream);
+        self.wake();
+    }
+
+    /// Nobody reads the stream any more.
+    pub fn stream_over(&self, stream: u32) {
+        self.meter.borrow_mut().stream_over(stream);
+        self.wake();
+    }
+
+    /// Whether the trailers of the stream have what the library dropped.
+    pub fn has_malformed_trailers(&self, stream: u32) -> bool {
+        self.meter.borrow().has_malformed_trailers(stream)
+    }
+
+    fn wake(&self) {
+        let full = self.meter.borrow().is_full();
+        let waiting = self.reader.borrow_mut().take_if(|_| !full);
+        if let Some(reader) = waiting {
+            reader.wake();
+        }
+    }
 }
 
 /// A client's connection as the HTTP/2 library reads it.
@@ -28,7 +71,6 @@ pub struct Guarded {
     stream: Stream,
     /// What was read before it was known that this is HTTP/2.
     early: Buf,
-    meter: FrameMeter,
     watch: Rc<Watch>,
     worker: Rc<Worker>,
 }
@@ -39,8 +81,11 @@ impl Guarded {
         Guarded {
             stream,
             early,
-            meter,
-            watch: Rc::default(),
+            watch: Rc::new(Watch {
+                meter: RefCell::new(meter),
+                fault: Cell::new(None),
+                reader: RefCell::new(None),
+            }),
             worker,
         }
     }
@@ -51,27 +96,15 @@ impl Guarded {
     }
 
     /// Judges what was read; false when nothing more may be.
-    fn judge(&mut self, bytes: &[u8]) -> bool {
-        let judged = self.meter.feed(bytes, self.worker.clock.now_ms());
-        self.watch
-            .block_since_ms
-            .set(self.meter.header_block_since_ms());
-        match judged {
-            Ok(()) => true,
-            Err(abuse) => {
-                self.watch.abuse.set(Some(abuse));
-                false
-            }
-        }
+    fn judge(&self, bytes: &[u8]) -> bool {
+        let now_ms = self.worker.clock.now_ms();
+        self.watch.meter.borrow_mut().feed(bytes, now_ms).is_ok()
     }
-}
 
-impl Guarded {
-    /// Judges what the client made us send.
-    fn judge_sent(&mut self, bytes: &[u8]) {
-        if let Err(abuse) = self.meter.feed_sent(bytes, self.worker.clock.now_ms()) {
-            self.watch.abuse.set(Some(abuse));
-        }
+    /// Judges what the client made us send. What is found is seen where the connection is.
+    fn judge_sent(&self, bytes: &[u8]) {
+        let now_ms = self.worker.clock.now_ms();
+        let _ = self.watch.meter.borrow_mut().feed_sent(bytes, now_ms);
     }
 }
 
@@ -82,7 +115,11 @@ impl AsyncRead for Guarded {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.watch.abuse.get().is_some() {
+        if this.watch.abuse().is_some() {
+            return Poll::Pending;
+        }
+        if this.watch.meter.borrow().is_full() {
+            *this.watch.reader.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let before = buf.filled().len();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use keel_http::FrameMeter;
+use keel_http::{FrameMeter, H2Abuse};
 use keel_net::{Buf, Deadline};
 use keel_tls::{Stream, TlsFacts};
 use keel_types::ListenerId;
@@ -26,6 +26,9 @@ use crate::worker::Worker;
 
 /// How long what is left may take to go out once a connection is given up, in milliseconds.
 const FAREWELL_MS: u64 = 1_000;
+
+/// Streams that we ended and of which more may be under way; of others it is answered with STREAM_CLOSED.
+const RESETS_REMEMBERED: usize = 64;
 
 /// What the streams of a connection share.
 pub struct Shared {
@@ -114,7 +117,7 @@ async fn shake(
         if let Poll::Ready(done) = shaking.as_mut().poll(cx) {
             return Poll::Ready(done.ok().map(Box::new));
         }
-        let over = watch.abuse.get().is_some() || worker.clock.now_ms() >= due_ms;
+        let over = watch.abuse().is_some() || worker.clock.now_ms() >= due_ms;
         match over || worker.drain.is_draining() {
             true => Poll::Ready(None),
             false => wait_until(deadline, cx, due_ms),
@@ -141,6 +144,7 @@ fn builder(plan: &Http2Plan) -> h2::server::Builder {
         .max_frame_size(16_384)
         .max_pending_accept_reset_streams(plan.pending_resets_max)
         .max_local_error_reset_streams(Some(plan.local_resets_max))
+        .max_concurrent_reset_streams(RESETS_REMEMBERED)
         .enable_connect_protocol();
     builder
 }
@@ -148,7 +152,7 @@ fn builder(plan: &Http2Plan) -> h2::server::Builder {
 /// Takes streams until the connection is over.
 async fn run(
     shared: &Rc<Shared>,
-    watch: &Watch,
+    watch: &Rc<Watch>,
     deadline: &Deadline,
     mut connection: Box<Connection<Guarded, Bytes>>,
 ) {
@@ -163,7 +167,8 @@ async fn run(
                     connection.graceful_shutdown();
                 }
                 let stream = StreamOf::new(shared.clone());
-                tokio::task::spawn_local(serve_stream(stream, request, respond));
+                let watch = watch.clone();
+                tokio::task::spawn_local(serve_stream(stream, watch, request, respond));
             }
             Step::Drain => {
                 draining = true;
@@ -198,11 +203,17 @@ fn poll_step(
         Poll::Ready(Some(Ok((request, respond)))) => {
             return Poll::Ready(Step::Opened(request, respond));
         }
-        Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Step::Over),
+        Poll::Ready(Some(Err(error))) => {
+            if error.is_go_away() && error.is_library() {
+                watch.set_fault(H2Abuse::Protocol);
+            }
+            return Poll::Ready(Step::Over);
+        }
+        Poll::Ready(None) => return Poll::Ready(Step::Over),
         Poll::Pending => {}
     }
-    if watch.abuse.get().is_some() {
-        return Poll::Ready(Step::End(Reason::ENHANCE_YOUR_CALM));
+    if let Some(abuse) = watch.abuse() {
+        return Poll::Ready(Step::End(Reason::from(abuse.code())));
     }
     if worker.drain.is_draining() && !draining {
         return Poll::Ready(Step::Drain);
@@ -232,7 +243,7 @@ impl Shared {
         let Some(plan) = view.snapshot.listeners.get(usize::from(self.listener.0)) else {
             return 0;
         };
-        let block = match watch.block_since_ms.get() {
+        let block = match watch.block_since_ms() {
             Some(since) => since + plan.head_timeout_ms,
             None => u64::MAX,
         };
@@ -246,7 +257,7 @@ impl Shared {
 
     /// Counts and tells what a client was cut off for.
     fn note_abuse(&self, watch: &Watch) {
-        if let Some(abuse) = watch.abuse.get() {
+        if let Some(abuse) = watch.abuse() {
             let view = self.worker.view();
             view.metrics.listener(self.listener).bad_request();
             tracing::debug!(client = %self.peer, "HTTP/2 connection ended: {}", abuse.name());
@@ -277,6 +288,7 @@ impl Drop for StreamOf {
 /// One stream: a request and its answer.
 async fn serve_stream(
     stream: StreamOf,
+    watch: Rc<Watch>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
@@ -293,7 +305,7 @@ async fn serve_stream(
     };
     let (parts, recv) = request.into_parts();
     let ended = recv.is_end_stream();
-    let body = H2Body::of_client(recv, respond);
+    let body = H2Body::of_client(recv, respond, watch);
     let mut client = Client::of_stream(worker, shared, body);
     client.requests = shared.requests.get();
     let mut ex = worker.take_exchange();
