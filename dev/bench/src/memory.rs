@@ -58,6 +58,13 @@ pub struct MemoryPlan {
     pub hold_seconds: f64,
 }
 
+impl MemoryPlan {
+    /// How long the opening of the connections is felt: the first third of the time that they are held.
+    fn burst(&self) -> Duration {
+        Duration::from_secs_f64(self.hold_seconds / 3.0)
+    }
+}
+
 /// One row of one proxy.
 #[derive(Debug, Serialize)]
 pub struct MemoryRow {
@@ -71,6 +78,8 @@ pub struct MemoryRow {
     pub start_mib: f64,
     /// Growth for each connection, KiB.
     pub growth_kib: f64,
+    /// The same at its highest, which is while they are opened, KiB.
+    pub burst_kib: f64,
     /// Spooled to files for each connection, KiB.
     pub spooled_kib: f64,
     /// Connections that the proxy had not ended when memory was last read.
@@ -164,6 +173,7 @@ pub fn measure(
         connections: count,
         start_mib: start_kib as f64 / 1024.0,
         growth_kib: peak.resident_kib.saturating_sub(base_kib) as f64 / count as f64,
+        burst_kib: peak.burst_kib.saturating_sub(base_kib) as f64 / count as f64,
         spooled_kib: peak.spooled_kib as f64 / count as f64,
         still_open: peak.still_open,
         before_ms: median(&before),
@@ -174,7 +184,10 @@ pub fn measure(
 
 #[derive(Debug, Default)]
 struct Peak {
+    /// The most once the burst of their opening is over.
     resident_kib: u64,
+    /// The most at any time.
+    burst_kib: u64,
     spooled_kib: u64,
     still_open: usize,
 }
@@ -209,7 +222,11 @@ fn keep(
             connection.drip();
         }
         if slice % SLICES == SLICES / 2 {
-            peak.resident_kib = peak.resident_kib.max(cpu::resident_kib(running.pid())?);
+            let resident_kib = cpu::resident_kib(running.pid())?;
+            peak.burst_kib = peak.burst_kib.max(resident_kib);
+            if opened.elapsed() > plan.burst() {
+                peak.resident_kib = peak.resident_kib.max(resident_kib);
+            }
             peak.spooled_kib = peak.spooled_kib.max(cpu::spooled_kib(running.pid())?);
             peak.still_open = held
                 .iter()
@@ -230,6 +247,7 @@ pub fn render(rows: &[(ProxyKind, HoldKind, Result<MemoryRow>)]) -> String {
         "proxy",
         "count",
         "KiB each",
+        "in the burst",
         "all MiB",
         "on disk KiB",
         "still open",
@@ -247,6 +265,7 @@ pub fn render(rows: &[(ProxyKind, HoldKind, Result<MemoryRow>)]) -> String {
                 proxy.name().to_string(),
                 row.connections.to_string(),
                 format!("{:.2}", row.growth_kib),
+                format!("{:.2}", row.burst_kib),
                 format!("{:.1}", row.growth_kib * row.connections as f64 / 1024.0),
                 format!("{:.1}", row.spooled_kib),
                 row.still_open.to_string(),
