@@ -37,23 +37,30 @@ mod balancer;
 mod bits;
 mod board;
 mod bounded_load;
+mod breaker;
 mod budget;
 mod cell;
 mod choose;
+mod concurrency;
 mod failure;
 mod hash;
 mod health;
+mod hedge;
 mod ip_hash;
 mod keyed;
 mod least_conn;
 mod least_time;
 mod maglev;
 mod members;
+mod outlier;
+mod panic;
 mod power_of_two;
+mod queue;
 mod random;
 mod rendezvous;
 mod ring;
 mod round_robin;
+mod slow_start;
 mod spec;
 mod split;
 mod state;
@@ -65,10 +72,19 @@ mod window;
 pub use ask::{Ask, Outcome, SelectFault, Selected, Transition};
 pub use backoff::Backoff;
 pub use balancer::Balancer;
+pub use breaker::{
+    Breaker, BreakerChange, BreakerSettings, BreakerState, Pass, Refused, SlowCalls, Tripped,
+};
 pub use budget::{BudgetSettings, RetryBudget};
+pub use concurrency::{ConcurrencySettings, InFlight, LimitChange, Limiter};
 pub use failure::{FailureClass, FailureSet, StatusSet};
 pub use hash::{hash_address, hash_key, md5_first8_mod};
 pub use health::{Check, CheckFailure, CheckFault, CheckSettings, Health, HealthChange, Start};
+pub use hedge::{HedgeSettings, Hedger};
+pub use outlier::{ErrorRate, OutlierSettings, SuccessRate, Suspicion, Tally};
+pub use panic::{Panic, PanicAction};
+pub use queue::{Leave, Left, Priority, QueueSettings, Ticket, WaitQueue};
+pub use slow_start::SlowStart;
 pub use spec::{
     Algorithm, BOUNDED_LOAD_DEFAULT, BalanceFault, ENDPOINTS_MAX, EndpointSpec, HashScheme,
     IpHashMode, LEAST_TIME_PROBE_ONE_IN_DEFAULT, MAGLEV_TABLE_DEFAULT, MAGLEV_TABLE_MAX,

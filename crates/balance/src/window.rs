@@ -88,7 +88,7 @@ impl Window {
             // One ahead is a worker whose clock is.
             let age = now.wrapping_sub(epoch_of(word)).wrapping_add(1) & EPOCH;
             if age <= SLOTS {
-                counts.total += word >> FIELD_BITS & FIELD;
+                counts.total += (word >> FIELD_BITS) & FIELD;
                 counts.bad += word & FIELD;
             }
         }
@@ -125,7 +125,7 @@ const fn epoch_of(word: u64) -> u64 {
 }
 
 const fn is_large(word: u64) -> bool {
-    (word >> FIELD_BITS & FIELD) >= HALVE_AT || word & FIELD >= HALVE_AT
+    ((word >> FIELD_BITS) & FIELD) >= HALVE_AT || word & FIELD >= HALVE_AT
 }
 
 /// Takes a slot over for its new stretch of time, or makes room in it.
@@ -133,13 +133,13 @@ const fn is_large(word: u64) -> bool {
 fn renew(cell: &AtomicU64, epoch: u64, count: u64) {
     let next = |word: u64| {
         if epoch_of(word) != epoch {
-            return Some(epoch << (2 * FIELD_BITS) | count);
+            return Some((epoch << (2 * FIELD_BITS)) | count);
         }
         if !is_large(word) {
             return Some(word + count);
         }
-        let (total, bad) = (word >> FIELD_BITS & FIELD, word & FIELD);
-        let halved = epoch << (2 * FIELD_BITS) | (total / 2) << FIELD_BITS | bad / 2;
+        let (total, bad) = ((word >> FIELD_BITS) & FIELD, word & FIELD);
+        let halved = (epoch << (2 * FIELD_BITS)) | ((total / 2) << FIELD_BITS) | (bad / 2);
         Some(halved + count)
     };
     // The closure always answers, so this cannot fail.
