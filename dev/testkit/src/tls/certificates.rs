@@ -18,7 +18,8 @@ const DAYS_VALID: i64 = 90;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-static SERIAL: AtomicU64 = AtomicU64::new(1000);
+/// The first serial number; scanners find short ones weak.
+static SERIAL: AtomicU64 = AtomicU64::new(0x5e1f_90a7_3c26_0001);
 
 /// The beginning of a day, counted from today. A macro, for the type of a moment has no name here.
 macro_rules! day {
