@@ -20,6 +20,7 @@ pub mod process;
 pub mod proxy;
 pub mod scratch;
 pub mod strict;
+pub mod terminal;
 pub mod tls;
 pub mod wait;
 

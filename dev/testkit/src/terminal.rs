@@ -22,12 +22,21 @@ pub struct Terminal {
 impl Terminal {
     /// Starts the binary with these arguments.
     pub fn evenkeel(args: &[&str]) -> Terminal {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("the system has terminals");
+        let ours =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("the system has terminals");
         grantpt(&ours).expect("a terminal of our own");
         unlockpt(&ours).expect("a terminal of our own");
         let name = ptsname(&ours, Vec::new()).expect("a terminal has a name");
         let name = name.into_string().expect("the name is plain text");
-        let open = || OwnedFd::from(File::options().read(true).write(true).open(&name).expect("our terminal"));
+        let open = || {
+            OwnedFd::from(
+                File::options()
+                    .read(true)
+                    .write(true)
+                    .open(&name)
+                    .expect("our terminal"),
+            )
+        };
         let child = Command::new(binary::evenkeel())
             .args(args)
             .stdin(open())
@@ -37,7 +46,10 @@ impl Terminal {
             .expect("the binary starts");
         let keyboard = File::from(ours);
         let shown = Arc::new(Mutex::new(String::new()));
-        let (mut screen, text) = (keyboard.try_clone().expect("a second handle"), shown.clone());
+        let (mut screen, text) = (
+            keyboard.try_clone().expect("a second handle"),
+            shown.clone(),
+        );
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(n @ 1..) = screen.read(&mut bytes) {
@@ -69,7 +81,9 @@ impl Terminal {
 
     /// Presses keys.
     pub fn press(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).expect("a terminal takes keys");
+        self.keyboard
+            .write_all(keys.as_bytes())
+            .expect("a terminal takes keys");
     }
 
     /// Waits for the end of the program.

@@ -16,6 +16,7 @@ mod chunked;
 mod cli;
 mod client_certificates;
 mod config_errors;
+mod demo;
 mod drain;
 mod early_answer;
 mod edits;
