@@ -14,7 +14,7 @@ use keel_testkit::{H2Wire, Origin, Proxy, Wire};
 use crate::memory_bound;
 
 /// Memory that an attack may take and keep, in bytes; what an allocator holds back is in it.
-const GROWTH_MAX: u64 = 512 * 1024;
+const GROWTH_MAX: u64 = 1024 * 1024;
 /// What the slowest request beside an attack may take.
 const LATENCY_MAX: Duration = Duration::from_millis(400);
 /// Well below the limit of requests of a connection.
