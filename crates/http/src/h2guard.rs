@@ -385,9 +385,9 @@ impl FrameMeter {
         2 + u64::from(frame.length) / BYTES_PER_WINDOW_UPDATE
     }
 
-    /// A frame of DATA of the stream was taken from the library.
-    pub fn data_taken(&mut self, stream: u32) {
-        self.uploads.take(stream);
+    /// Frames of DATA of the stream were taken from the library.
+    pub fn data_taken(&mut self, stream: u32, frames: u32) {
+        self.uploads.take(stream, frames);
     }
 
     /// Nobody waits for more of the stream; what comes of it is thrown away.
@@ -399,6 +399,12 @@ impl FrameMeter {
     /// ([`FrameMeter::data_taken`], [`FrameMeter::stream_over`]).
     pub fn is_full(&self) -> bool {
         self.uploads.unread() >= self.limits.unread_data_max
+    }
+
+    /// Whether so much DATA waits that little should be read at a time: a thousand frames fit into what is read
+    /// otherwise.
+    pub fn is_busy(&self) -> bool {
+        self.uploads.unread() >= self.limits.unread_data_max / 4
     }
 
     /// Whether the trailers of a stream have pseudo-header fields, which the HTTP/2 library drops: such a request is

@@ -67,7 +67,7 @@ pub(crate) static HTTP2_EMPTY_FRAMES: Key = Key::new("empty_frames", FRAMES)
     .example("1000");
 pub(crate) static HTTP2_SMALL_FRAMES: Key = Key::new("small_frames", FRAMES)
     .default("100000", "a stream of messages with next to nothing in them, ten in each millisecond")
-    .about("DATA frames in 10 s with fewer than 16 bytes, beyond what the client's larger frames and our answers account for; then the connection is closed. Stops floods that cost a frame for each byte (CVE-2019-9511). Frames that wait for a slow server are held down without it: from 8192 of them on nothing more is read from the client.")
+    .about("DATA frames in 10 s with fewer than 16 bytes, beyond what the client's larger frames and our answers account for; then the connection is closed. Stops floods that cost a frame for each byte (CVE-2019-9511). What waits for a slow server is held down without it: little frames are packed together.")
     .example("10000");
 pub(crate) static HTTP2_WINDOW_UPDATES: Key = Key::new("window_updates", FRAMES)
     .default("10000", "clients send one for some KiB that they read")

@@ -100,7 +100,7 @@ impl Client {
     /// DATA that the server takes as it comes.
     fn sends(&mut self, stream: u32, data: &[u8]) -> Result<(), H2Abuse> {
         self.says(&frame(DATA, 0, stream, data))?;
-        self.meter.data_taken(stream);
+        self.meter.data_taken(stream, 1);
         assert!(!self.meter.is_full());
         Ok(())
     }

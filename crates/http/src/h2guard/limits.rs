@@ -45,7 +45,7 @@ pub struct H2GuardLimits {
     /// Bytes of one header block, compressed, with padding. Default 65536.
     pub header_block_bytes_max: u32,
     /// DATA that came and was not taken, over all streams, from which on nothing more should be read. A frame of a byte
-    /// costs the library some 300, so that a window full of them would cost as much as a flood. Default 8192.
+    /// costs the library some 300, so that a window full of them would cost as much as a flood. Default 512.
     pub unread_data_max: u32,
     /// Bytes of a frame's payload. Default 16384, what SETTINGS_MAX_FRAME_SIZE announces when it is not sent.
     pub frame_bytes_max: u32,
@@ -69,7 +69,7 @@ impl Default for H2GuardLimits {
             continuations_max: 10,
             empty_continuations_max: 1,
             header_block_bytes_max: 65536,
-            unread_data_max: 8192,
+            unread_data_max: 512,
             frame_bytes_max: 16384,
         }
     }

@@ -117,13 +117,12 @@ impl Uploads {
         before
     }
 
-    /// One frame of DATA was taken.
-    pub(super) fn take(&mut self, stream: u32) {
-        if let Some((_, upload)) = self.find(stream)
-            && upload.unread > 0
-        {
-            upload.unread -= 1;
-            self.unread = self.unread.saturating_sub(1);
+    /// Frames of DATA were taken.
+    pub(super) fn take(&mut self, stream: u32, frames: u32) {
+        if let Some((_, upload)) = self.find(stream) {
+            let taken = frames.min(upload.unread);
+            upload.unread -= taken;
+            self.unread = self.unread.saturating_sub(taken);
         }
     }
 
@@ -162,11 +161,11 @@ mod tests {
         assert_eq!(uploads.more(1, true, false), Late::Closed);
         assert_eq!(uploads.more(3, true, false), Late::Closed);
         assert_eq!(uploads.unread(), 2);
-        uploads.take(1);
+        uploads.take(1, 1);
         assert_eq!(uploads.unread(), 1);
         assert!(!uploads.give_up(1));
         assert_eq!(uploads.unread(), 0, "what is given up is not waited for");
-        uploads.take(1);
+        uploads.take(1, 1);
         uploads.more(5, true, false);
         uploads.reset(5);
         assert_eq!(uploads.unread(), 0);

@@ -15,12 +15,13 @@ use keel_net::Buf;
 
 use super::guarded::Watch;
 use super::heads::{trailer_map, write_trailers};
+use super::inbox::Received;
 
 /// What a stream of HTTP/2 brings and takes, whichever side of us it is on.
 #[derive(Debug, Default)]
 pub struct H2Body {
     /// What the far end sends; unset until its head was there.
-    recv: Option<RecvStream>,
+    recv: Option<Received>,
     /// What we send; unset until our head went out, and again when all has been said.
     send: Option<SendStream<Bytes>>,
     /// Answers the client, when the far end is one.
@@ -33,21 +34,6 @@ pub struct H2Body {
     trailers: Vec<u8>,
     /// We said all that we have to say.
     ended: bool,
-    /// Where it is told what was taken of the stream, when a client sends more than a head.
-    watch: Option<Watched>,
-}
-
-/// The stream as the meter of its connection knows it.
-#[derive(Debug)]
-struct Watched {
-    stream: u32,
-    watch: Rc<Watch>,
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.watch.stream_over(self.stream);
-    }
 }
 
 impl H2Body {
@@ -55,8 +41,7 @@ impl H2Body {
     pub fn of_client(recv: RecvStream, respond: SendResponse<Bytes>, watch: Rc<Watch>) -> H2Body {
         let stream = respond.stream_id().as_u32();
         H2Body {
-            watch: (!recv.is_end_stream()).then_some(Watched { stream, watch }),
-            recv: Some(recv),
+            recv: Some(Received::of_client(stream, recv, watch)),
             respond: Some(respond),
             ..H2Body::default()
         }
@@ -101,7 +86,7 @@ impl H2Body {
         let (head, recv) = ready!(Pin::new(answer).poll(cx))?.into_parts();
         let ended = recv.is_end_stream();
         self.answer = None;
-        self.recv = Some(recv);
+        self.recv = Some(Received::Plain(recv));
         Poll::Ready(Ok((head, ended)))
     }
 
@@ -118,29 +103,22 @@ impl H2Body {
                 }
                 self.left.advance(n);
                 // Only what has left our memory makes room in the far end's window.
-                let _ = recv.flow_control().release_capacity(n);
+                recv.release(n);
                 return Poll::Ready(Ok(n));
             }
             match ready!(recv.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    self.left = data;
-                    if let Some(it) = &self.watch {
-                        it.watch.data_taken(it.stream);
-                    }
-                }
+                Some(Ok(data)) => self.left = data,
                 Some(Err(error)) => return Poll::Ready(Err(as_io(error))),
                 None => break,
             }
         }
-        let trailers = match ready!(recv.poll_trailers(cx)) {
-            Ok(Some(trailers)) => trailers,
-            Ok(None) => return Poll::Ready(Ok(0)),
-            Err(error) => return Poll::Ready(Err(as_io(error))),
+        let sound = match ready!(recv.poll_trailers(cx)) {
+            Ok(Some(trailers)) => write_trailers(&trailers, &mut self.trailers).is_ok(),
+            Ok(None) => true,
+            Err(Some(error)) => return Poll::Ready(Err(as_io(error))),
+            Err(None) => false,
         };
-        let watched = self.watch.as_ref();
-        if watched.is_some_and(|it| it.watch.has_malformed_trailers(it.stream))
-            || write_trailers(&trailers, &mut self.trailers).is_err()
-        {
+        if !sound {
             self.reset(Reason::PROTOCOL_ERROR);
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
@@ -154,7 +132,7 @@ impl H2Body {
 
     /// Whether the far end has sent all that it will, and no trailers.
     pub fn is_received(&self) -> bool {
-        self.left.is_empty() && self.recv.as_ref().is_some_and(RecvStream::is_end_stream)
+        self.left.is_empty() && self.recv.as_ref().is_some_and(Received::is_end_stream)
     }
 
     /// Sends as much of the parts as the far end's window takes. With `last`, the message ends when

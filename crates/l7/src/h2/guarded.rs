@@ -12,7 +12,11 @@ use keel_net::Buf;
 use keel_tls::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::inbox::Inbox;
 use crate::worker::Worker;
+
+/// What is read at a time while many frames wait: some 50 of the shortest with something in them.
+const READ_BYTES_WHEN_BUSY: usize = 512;
 
 /// What is known of the frames of a connection, for its task and its streams.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub struct Watch {
     meter: RefCell<FrameMeter>,
     /// Found by the library, not by the meter.
     fault: Cell<Option<H2Abuse>>,
+    /// The streams that receive bodies.
+    inboxes: RefCell<Vec<Rc<Inbox>>>,
     /// Who reads on when enough was taken of what came.
     reader: RefCell<Option<Waker>>,
 }
@@ -40,15 +46,39 @@ impl Watch {
         self.meter.borrow().header_block_since_ms()
     }
 
-    /// A frame of DATA of the stream was taken from the library.
-    pub fn data_taken(&self, stream: u32) {
-        self.meter.borrow_mut().data_taken(stream);
-        self.wake();
+    /// A stream with a body is there.
+    pub fn add(&self, inbox: Rc<Inbox>) {
+        self.inboxes.borrow_mut().push(inbox);
+        // What came before may have filled the connection up.
+        if let Some(reader) = self.reader.borrow_mut().take() {
+            reader.wake();
+        }
     }
 
     /// Nobody reads the stream any more.
-    pub fn stream_over(&self, stream: u32) {
+    pub fn remove(&self, stream: u32) {
+        self.inboxes.borrow_mut().retain(|it| it.stream() != stream);
         self.meter.borrow_mut().stream_over(stream);
+        self.wake();
+    }
+
+    /// Frames of DATA of the stream were taken from the library.
+    pub fn data_taken(&self, stream: u32, frames: u32) {
+        self.meter.borrow_mut().data_taken(stream, frames);
+        self.wake();
+    }
+
+    /// Takes what has come from the library when it is so much that nothing more is read. To be
+    /// called when nothing of the connection is being polled.
+    pub fn relieve(&self) {
+        if !self.meter.borrow().is_full() {
+            return;
+        }
+        for inbox in self.inboxes.borrow().iter() {
+            let frames = inbox.pack();
+            let mut meter = self.meter.borrow_mut();
+            meter.data_taken(inbox.stream(), frames);
+        }
         self.wake();
     }
 
@@ -84,6 +114,7 @@ impl Guarded {
             watch: Rc::new(Watch {
                 meter: RefCell::new(meter),
                 fault: Cell::new(None),
+                inboxes: RefCell::default(),
                 reader: RefCell::new(None),
             }),
             worker,
@@ -123,7 +154,13 @@ impl AsyncRead for Guarded {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        if this.early.is_empty() {
+        if this.early.is_empty() && this.watch.meter.borrow().is_busy() {
+            let mut few = [0; READ_BYTES_WHEN_BUSY];
+            let room = few.get_mut(..buf.remaining().min(READ_BYTES_WHEN_BUSY));
+            let mut room = ReadBuf::new(room.unwrap_or_default());
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut room))?;
+            buf.put_slice(room.filled());
+        } else if this.early.is_empty() {
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         } else {
             let n = this.early.len().min(buf.remaining());

@@ -9,6 +9,7 @@
 mod body;
 mod guarded;
 mod heads;
+mod inbox;
 mod serve;
 mod upstream;
 

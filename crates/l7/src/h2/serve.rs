@@ -210,7 +210,7 @@ fn poll_step(
             return Poll::Ready(Step::Over);
         }
         Poll::Ready(None) => return Poll::Ready(Step::Over),
-        Poll::Pending => {}
+        Poll::Pending => watch.relieve(),
     }
     if let Some(abuse) = watch.abuse() {
         return Poll::Ready(Step::End(Reason::from(abuse.code())));
@@ -219,11 +219,13 @@ fn poll_step(
         return Poll::Ready(Step::Drain);
     }
     let now_ms = worker.clock.now_ms();
-    let due_ms = shared.due_ms(watch);
-    if now_ms >= due_ms || now_ms >= worker.drain_due_ms() {
+    // Each stream ends by itself when its own time is over; this is the last of them.
+    let drain_due_ms = worker.drain_due_ms().max(worker.tunnels_due_ms());
+    let due_ms = shared.due_ms(watch).min(drain_due_ms);
+    if now_ms >= due_ms {
         return Poll::Ready(Step::End(Reason::NO_ERROR));
     }
-    wait_until(deadline, cx, due_ms.min(worker.drain_due_ms()))
+    wait_until(deadline, cx, due_ms)
 }
 
 impl Shared {
