@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::outlier::Suspicion;
 use crate::state::Permit;
 
 /// What a balancer may look at to choose.
@@ -58,6 +59,9 @@ pub enum SelectFault {
     /// Every server that could take the request is in the list of those tried.
     #[error("every server of the pool was tried")]
     AllTried,
+    /// Fewer servers are healthy than the panic threshold asks for, and the pool fails closed.
+    #[error("too few servers of the pool are healthy")]
+    TooFewHealthy,
 }
 
 /// How a request went, as far as the health of the server goes.
@@ -69,11 +73,17 @@ pub enum Outcome {
     Failure,
 }
 
-/// A change of an endpoint's health that a report brought about.
+/// A change of an endpoint's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
     /// It failed too often and rests for its `fail_timeout_ms`.
     Rested,
-    /// It answered again after a rest.
+    /// It is out as an outlier, for this reason.
+    Ejected(Suspicion),
+    /// It answered again after a rest or an ejection.
     Recovered,
+    /// Its checks fail.
+    Down,
+    /// Its checks pass again.
+    Up,
 }

@@ -9,19 +9,27 @@
 //! an endpoint, by the first request after the end of a rest, by the request that tries a rested
 //! endpoint again, and by the first request of all. The last also makes this balancer the home of
 //! the states, so that one that was built but never used (a reload that failed) disturbs nothing.
+//! While an endpoint warms up after a rest, the view is written in steps with its growing share.
+//!
+//! `judge` is what takes endpoints out and brings them back; `warm` is the choice while one of
+//! them gets its traffic by degrees.
 
+mod judge;
+mod warm;
+
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::ask::{Ask, Outcome, SelectFault, Selected, Transition};
+use crate::ask::{Ask, SelectFault, Selected};
 use crate::bits::Bits;
 use crate::board::{Board, Home};
 use crate::choose::{Choose, Look, Walk, keeps, want};
 use crate::hash::{mix, reduce};
-use crate::least_time::FAILURE_US;
 use crate::members::Members;
 use crate::round_robin::Turn;
+use crate::rules::PoolRules;
 use crate::spec::{Algorithm, BalanceFault, EndpointSpec, validate};
 use crate::state::{EndpointState, Permit};
 use crate::view::{Tier, View};
@@ -40,11 +48,14 @@ const HEAL_ONE_IN: u64 = 64;
 #[derive(Debug)]
 pub struct Balancer {
     algorithm: Algorithm,
+    rules: PoolRules,
     choose: Choose,
     members: Members,
     board: Option<Arc<Board>>,
     view: ArcSwap<View>,
     turn: Turn,
+    /// Until then no ejection is tried: as many are out as may be.
+    no_ejection_until_ms: AtomicU64,
     writer: Mutex<Writer>,
 }
 
@@ -79,16 +90,29 @@ impl Balancer {
         algorithm: Algorithm,
         endpoints: Vec<(EndpointSpec, Arc<EndpointState>)>,
     ) -> Result<Balancer, BalanceFault> {
-        validate(&algorithm, &mut endpoints.iter().map(|(spec, _)| spec))?;
-        let members = Members::new(endpoints);
-        let board = keeps(&algorithm, &members).map(|keeps| Arc::new(Board::new(&members, keeps)));
+        Balancer::with_rules(algorithm, endpoints, PoolRules::default())
+    }
+
+    /// The same with rules of the pool.
+    pub fn with_rules(
+        algorithm: Algorithm,
+        endpoints: Vec<(EndpointSpec, Arc<EndpointState>)>,
+        rules: PoolRules,
+    ) -> Result<Balancer, BalanceFault> {
+        let mut specs = endpoints.iter().map(|(spec, _)| spec);
+        validate(&algorithm, &mut specs, rules.tiers.len())?;
+        let members = Members::new(endpoints, &rules);
+        let board =
+            keeps(&algorithm, &members, &rules).map(|keeps| Arc::new(Board::new(&members, keeps)));
         Ok(Balancer {
             algorithm,
+            rules,
             choose: Choose::new(&algorithm, &members),
             members,
             board,
             view: ArcSwap::from_pointee(View::unread()),
             turn: Turn::default(),
+            no_ejection_until_ms: AtomicU64::new(0),
             writer: Mutex::default(),
         })
     }
@@ -126,30 +150,14 @@ impl Balancer {
         }
     }
 
-    /// Counts how a request at an endpoint went; `Some` when that changed the endpoint's health.
-    ///
-    /// `max_fails` failures within `fail_timeout_ms` rest it for `fail_timeout_ms`; successes in
-    /// between do not take them back. After the rest one request may try it: its success is the
-    /// recovery, its failure (or no report at all) another rest.
-    pub fn report(&self, index: usize, outcome: Outcome, now_ms: u64) -> Option<Transition> {
-        let spec = self.members.spec(index)?;
-        let state = &self.members.member(index).state;
-        if outcome == Outcome::Failure && matches!(self.algorithm, Algorithm::LeastTime { .. }) {
-            state.penalise(FAILURE_US, now_ms);
-        }
-        let rested_until_ms = state.rests_until_ms();
-        let transition = state.report(spec, outcome, now_ms);
-        // A rest that was over for the view and starts anew is no transition, but a change.
-        let rests_again = rested_until_ms != 0 && rested_until_ms <= now_ms;
-        if transition.is_some() || (rests_again && state.is_resting(now_ms)) {
-            self.refresh(self.lock(), now_ms);
-        }
-        transition
-    }
-
     /// How it chooses.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// The rules beside the algorithm.
+    pub fn rules(&self) -> &PoolRules {
+        &self.rules
     }
 
     /// Number of endpoints.
@@ -194,6 +202,14 @@ impl Balancer {
     /// Goes by the algorithm.
     #[inline]
     fn select_from(&self, view: &View, ask: &Ask<'_>) -> Choice {
+        if !view.warming.is_empty() {
+            return self.select_warming(view, ask);
+        }
+        self.select_by(view, ask)
+    }
+
+    #[inline]
+    fn select_by(&self, view: &View, ask: &Ask<'_>) -> Choice {
         let look = Look {
             ask,
             view,
@@ -252,7 +268,7 @@ impl Balancer {
             member.state.let_through();
             return true;
         }
-        let claimed = member.state.claim_trial(now_ms, member.fail_timeout_ms);
+        let claimed = member.state.claim_trial(now_ms, member.trial_every_ms);
         if claimed {
             self.refresh(self.lock(), now_ms);
         } else {
@@ -268,6 +284,7 @@ impl Balancer {
             return Err(SelectFault::NoServers);
         }
         let start = match view.tier {
+            Tier::Closed => return Err(SelectFault::TooFewHealthy),
             // The first healthy one, by definition of that tier.
             Tier::Zero => 0,
             _ => reduce(mix(ask.random), self.len() as u64) as usize,
@@ -276,10 +293,13 @@ impl Balancer {
         if let Some(selected) = self.any_of(&view.ready.bits, start, resting, ask) {
             return Ok(selected);
         }
-        if let Some(selected) = self.any_of(&view.spare, start, false, ask) {
-            return Ok(selected);
+        for spare in &view.spares {
+            if let Some(selected) = self.any_of(spare, start, false, ask) {
+                return Ok(selected);
+            }
         }
-        if self.any_full(&view.ready.bits, ask) || self.any_full(&view.spare, ask) {
+        let mut ready = view.spares.iter().chain([&view.ready.bits]);
+        if ready.any(|bits| self.any_full(bits, ask)) {
             return Err(SelectFault::AllFull);
         }
         // Everybody who is ready was tried, and failed: rather one that rests than an error.
@@ -354,14 +374,15 @@ impl Balancer {
                 member.state.move_home(self.board.as_ref().map(home));
             }
         }
-        let view = View::read(
-            &self.members,
-            want(&self.algorithm),
-            now_ms,
-            &self.view.load(),
-        );
+        let before = self.view.load();
+        let want = want(&self.algorithm);
+        let mut view = View::read(&self.members, &self.rules, want, now_ms, &before);
         if let Some(board) = &self.board {
-            board.open_exactly(&view.ready.bits, &self.members);
+            board.open_exactly(&view.ready.bits, &view.warming, &self.members);
+            if board.keeps_scales() {
+                // The board's keys see to it.
+                view.warming = Box::default();
+            }
         }
         self.view.store(Arc::new(view));
     }

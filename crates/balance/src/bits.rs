@@ -24,6 +24,18 @@ impl Bits {
         }
     }
 
+    /// The set of none of the positions below `len`.
+    pub(crate) fn empty(len: usize) -> Self {
+        Bits {
+            words: vec![0; words_for(len)].into(),
+        }
+    }
+
+    /// Adds `index`, which is below the set's length.
+    pub(crate) fn insert(&mut self, index: usize) {
+        self.words[index / 64] |= 1 << (index % 64);
+    }
+
     /// True when `index` is in the set.
     pub(crate) fn contains(&self, index: usize) -> bool {
         self.words

@@ -21,6 +21,7 @@ use crate::bits::{Bits, words_for};
 use crate::cell::Cell;
 use crate::members::Members;
 use crate::spec::TimeFormula;
+use crate::view::Warming;
 
 /// The key of an endpoint that may not be chosen.
 pub(crate) const CLOSED: u64 = u64::MAX;
@@ -30,6 +31,9 @@ const GROUP_SHIFT_MIN: u32 = 5;
 
 /// Weights of the time score are divided out with so many bits behind the point.
 const TIME_SCORE_BITS: u32 = 16;
+
+/// The scale of an endpoint that gets all of its traffic; less makes its load look larger.
+pub(crate) const SCALE_FULL: u64 = 1 << 10;
 
 /// What an endpoint that was never measured counts as, once it has a request to be measured by.
 const UNMEASURED_US: u64 = 1_000;
@@ -49,6 +53,8 @@ pub(crate) struct Keeps {
     pub(crate) score: Option<Score>,
     pub(crate) full: bool,
     pub(crate) total: bool,
+    /// Endpoints may get less than all of their traffic.
+    pub(crate) scales: bool,
 }
 
 /// See the head of this file.
@@ -61,6 +67,8 @@ pub(crate) struct Board<C = AtomicU64> {
     keys: Box<[C]>,
     minima: Box<[C]>,
     group_shift: u32,
+    /// Share of its traffic that every endpoint gets, in parts of [`SCALE_FULL`]; may be empty.
+    scales: Box<[C]>,
     /// One bit per endpoint without room; empty when nobody has a limit.
     full: Box<[C]>,
     /// What every endpoint adds to the total; empty when no total is kept.
@@ -137,6 +145,7 @@ impl<C: Cell> Board<C> {
             keys: cells(scored, CLOSED),
             minima: cells(kept(groups, groups > 1), CLOSED),
             group_shift,
+            scales: cells(kept(scored, keeps.scales), SCALE_FULL),
             full: cells(kept(words_for(len), keeps.full), 0),
             counted: cells(kept(len, keeps.total), 0),
             total: Total(C::new(0)),
@@ -148,8 +157,19 @@ impl<C: Cell> Board<C> {
         matches!(self.score, Some(Score::Time(_)))
     }
 
-    /// Opens exactly these endpoints.
-    pub(crate) fn open_exactly(&self, ready: &Bits, members: &Members) {
+    /// True when [`Board::open_exactly`] goes by shares.
+    pub(crate) fn keeps_scales(&self) -> bool {
+        !self.scales.is_empty()
+    }
+
+    /// Opens exactly these endpoints, of which some get a share of their traffic only.
+    pub(crate) fn open_exactly(&self, ready: &Bits, warming: &[Warming], members: &Members) {
+        let mut shares = warming.iter().peekable();
+        for (slot, scale) in self.scales.iter().enumerate() {
+            let one = shares.next_if(|one| usize::from(one.index) == slot);
+            let share = one.map_or(1.0, |one| one.share);
+            scale.store(((SCALE_FULL as f64 * share) as u64).max(1));
+        }
         for (at, word) in self.open.iter().enumerate() {
             word.store(ready.word(at));
         }
@@ -246,7 +266,11 @@ impl<C: Cell> Board<C> {
         let open = self.open[slot / 64].load() >> (slot % 64) & 1 != 0;
         let key = match self.score {
             Some(score) if open && !full => {
-                score.key(active, state.average_us(), self.slots[slot].weight)
+                let key = score.key(active, state.average_us(), self.slots[slot].weight);
+                match self.scales.get(slot) {
+                    Some(scale) => scaled(key, scale.load()),
+                    None => key,
+                }
             }
             _ => CLOSED,
         };
@@ -390,6 +414,15 @@ impl Score {
             }
         }
     }
+}
+
+/// The key of an endpoint that gets a part of its traffic only.
+fn scaled(key: u64, scale: u64) -> u64 {
+    if scale >= SCALE_FULL {
+        return key;
+    }
+    let wide = u128::from(key) * u128::from(SCALE_FULL) / u128::from(scale.max(1));
+    u64::try_from(wide).unwrap_or(CLOSED).min(CLOSED - 1)
 }
 
 fn per_weight(load: u64, weight: u32) -> u64 {

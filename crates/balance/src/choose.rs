@@ -7,6 +7,7 @@ use crate::ip_hash::Modulo;
 use crate::keyed::{Keyed, Source};
 use crate::members::Members;
 use crate::round_robin::Turn;
+use crate::rules::PoolRules;
 use crate::spec::{Algorithm, HashScheme, IpHashMode, MAGLEV_TABLE_DEFAULT, Tie};
 use crate::view::{View, Want};
 use crate::{least_conn, least_time, power_of_two, random, round_robin};
@@ -115,13 +116,17 @@ pub(crate) fn want(algorithm: &Algorithm) -> Want {
 }
 
 /// What the board has to keep; `None` when there is no need of one.
-pub(crate) fn keeps(algorithm: &Algorithm, members: &Members) -> Option<Keeps> {
+pub(crate) fn keeps(algorithm: &Algorithm, members: &Members, rules: &PoolRules) -> Option<Keeps> {
     let bounded = matches!(
         algorithm,
         Algorithm::Hash {
             bounded_load: Some(_),
             ..
         }
+    );
+    let by_board = matches!(
+        algorithm,
+        Algorithm::LeastTime { .. } | Algorithm::LeastConn { .. }
     );
     let score = match algorithm {
         Algorithm::LeastTime { formula, .. } => Some(Score::Time(*formula)),
@@ -137,6 +142,7 @@ pub(crate) fn keeps(algorithm: &Algorithm, members: &Members) -> Option<Keeps> {
         score,
         full,
         total: bounded,
+        scales: rules.slow_start.is_some() && by_board,
     };
     (score.is_some() || full).then_some(keeps)
 }

@@ -1,4 +1,5 @@
-//! `ip_hash: modulo`: the MD5 of the client address, modulo the number of open primaries.
+//! `ip_hash: modulo`: the MD5 of the client address, modulo the number of open servers of the first
+//! tier.
 //!
 //! The number is that of the configuration, not of the healthy ones, so that a server that rests
 //! moves only its own clients: they are spread over the ready ones.
@@ -8,7 +9,7 @@ use crate::hash::{AddressText, md5_first8, mix};
 use crate::members::Members;
 use crate::view::Tier;
 
-/// The open primaries in file order.
+/// The open servers of the first tier in file order.
 #[derive(Debug)]
 pub(crate) struct Modulo {
     list: Box<[u16]>,
@@ -17,7 +18,7 @@ pub(crate) struct Modulo {
 impl Modulo {
     pub(crate) fn new(members: &Members) -> Self {
         let specs = members.specs().iter().enumerate();
-        let open = specs.filter(|(_, spec)| spec.is_open() && !spec.backup);
+        let open = specs.filter(|(index, spec)| spec.is_open() && members.rank(*index) == 0);
         let position = |index| u16::try_from(index).expect("validated: ENDPOINTS_MAX");
         Modulo {
             list: open.map(|(index, _)| position(index)).collect(),
@@ -32,10 +33,9 @@ impl Modulo {
         }
         if walk.step == 0 {
             walk.hash = number(look);
-            let all = if look.view.tier == Tier::Backup {
-                ready
-            } else {
-                &self.list
+            let all = match look.view.tier {
+                Tier::Rank(1..) => ready,
+                _ => &self.list,
             };
             if let Some(index) = pick(all, walk.hash).filter(|index| look.view.is_ready(*index)) {
                 return Some(index);

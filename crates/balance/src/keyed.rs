@@ -35,8 +35,8 @@ pub(crate) enum Source {
 pub(crate) struct Keyed {
     source: Source,
     bound: Option<Bound>,
-    primaries: Table,
-    backups: Table,
+    /// One for each tier; the first also serves when no tier does.
+    tables: Box<[Table]>,
 }
 
 #[derive(Debug)]
@@ -54,18 +54,12 @@ impl Keyed {
         source: Source,
         bound: Option<f64>,
     ) -> Self {
-        let primaries = Table::new(&shares(members, false), scheme);
-        let backups = Table::new(&shares(members, true), scheme);
-        let (primaries, backups) = match primaries {
-            // Only backups: they are in use in every tier.
-            Table::Nobody => (backups, Table::Nobody),
-            _ => (primaries, backups),
-        };
+        let tables =
+            (0..members.ranks_len()).map(|rank| Table::new(&shares(members, rank), scheme));
         Keyed {
             source,
             bound: bound.map(Bound),
-            primaries,
-            backups,
+            tables: tables.collect(),
         }
     }
 
@@ -75,11 +69,11 @@ impl Keyed {
             walk.hash = mix(self.hash(look));
         }
         let view = look.view;
-        let table = match (view.tier, &self.backups) {
-            (_, Table::Nobody) => &self.primaries,
-            (Tier::Backup, backups) => backups,
-            _ => &self.primaries,
+        let rank = match view.tier {
+            Tier::Rank(rank) => usize::from(rank),
+            _ => 0,
         };
+        let table = self.tables.get(rank).unwrap_or(&Table::Nobody);
         let load = look
             .board
             .filter(|_| self.bound.is_some())
@@ -162,9 +156,9 @@ impl Table {
     }
 }
 
-fn shares(members: &Members, backup: bool) -> Vec<Share> {
+fn shares(members: &Members, rank: usize) -> Vec<Share> {
     let specs = members.specs().iter().enumerate();
-    let chosen = specs.filter(|(_, spec)| spec.is_open() && spec.backup == backup);
+    let chosen = specs.filter(|(index, spec)| spec.is_open() && members.rank(*index) == rank);
     let share = |(index, spec): (usize, &crate::EndpointSpec)| Share {
         index: u16::try_from(index).expect("validated: ENDPOINTS_MAX"),
         identity: hash_key(spec.name.as_bytes()),

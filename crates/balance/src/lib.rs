@@ -60,6 +60,7 @@ mod random;
 mod rendezvous;
 mod ring;
 mod round_robin;
+mod rules;
 mod slow_start;
 mod spec;
 mod split;
@@ -84,6 +85,7 @@ pub use hedge::{HedgeSettings, Hedger};
 pub use outlier::{ErrorRate, OutlierSettings, SuccessRate, Suspicion, Tally};
 pub use panic::{Panic, PanicAction};
 pub use queue::{Leave, Left, Priority, QueueSettings, Ticket, WaitQueue};
+pub use rules::{Passive, PoolRules};
 pub use slow_start::SlowStart;
 pub use spec::{
     Algorithm, BOUNDED_LOAD_DEFAULT, BalanceFault, ENDPOINTS_MAX, EndpointSpec, HashScheme,

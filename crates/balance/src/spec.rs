@@ -221,16 +221,29 @@ pub enum BalanceFault {
         /// The size given.
         table_size: u32,
     },
+    /// Tiers are given for another number of servers than there are.
+    #[error("{tiers} tiers for {servers} servers; every server must have one, or none")]
+    Tiers {
+        /// Number of tiers given.
+        tiers: usize,
+        /// Number of servers.
+        servers: usize,
+    },
 }
 
 /// Names the first thing from which no balancer can be built.
 pub(crate) fn validate(
     algorithm: &Algorithm,
     specs: &mut dyn ExactSizeIterator<Item = &EndpointSpec>,
+    tiers: usize,
 ) -> Result<(), BalanceFault> {
     let count = specs.len();
     if count > ENDPOINTS_MAX {
         return Err(BalanceFault::TooManyEndpoints { count });
+    }
+    if tiers != 0 && tiers != count {
+        let servers = count;
+        return Err(BalanceFault::Tiers { tiers, servers });
     }
     let mut names = HashSet::with_capacity(count);
     for spec in specs {

@@ -2,16 +2,18 @@
 //!
 //! Invariants: `active` is exactly the number of living [`Permit`]s; it goes up only in
 //! `EndpointState::acquire` and down only when a permit drops. Rests are written under the lock of
-//! `passive`, and read without it.
+//! `passive`, and read without it. All that keeps traffic away is one word, `rests_until_ms`: a
+//! rest, an ejection and checks that fail look the same to the hot path.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
-use crate::ask::{Outcome, Transition};
+use crate::ask::Transition;
 use crate::average::Average;
 use crate::board::{Board, Home, Truth};
+use crate::outlier::{OutlierSettings, Suspicion, Tally};
 use crate::spec::EndpointSpec;
 
 /// Counts, health and times of one endpoint. It belongs to one pool.
@@ -22,7 +24,8 @@ use crate::spec::EndpointSpec;
 pub struct EndpointState {
     active: AtomicU32,
     last_response_us: AtomicU32,
-    /// End of the rest, 0 when healthy. A time that has passed means that one request may try it.
+    /// End of the rest, 0 when healthy, [`DOWN`] while checks fail. A time that has passed means
+    /// that one request may try it.
     rests_until_ms: AtomicU64,
     average: Average,
     /// Address of the board of `home`, 0 without one: most endpoints have none, and the hot path
@@ -34,14 +37,22 @@ pub struct EndpointState {
     /// A request was let through since the last failure, so that a success means recovery (one
     /// of before the rest does not).
     on_trial: AtomicBool,
+    /// When it last came back, 0 when it never was away.
+    back_at_ms: AtomicU64,
+    /// What outlier ejection knows of it.
+    tally: Tally,
     passive: Mutex<Passive>,
 }
 
-/// The window in which failures are counted.
+/// `rests_until_ms` while checks fail.
+const DOWN: u64 = u64::MAX;
+
+/// The window in which failures are counted, and what came of them.
 #[derive(Debug, Default)]
 struct Passive {
     fails: u32,
     window_start_ms: u64,
+    last_change: Option<(Transition, u64)>,
 }
 
 impl EndpointState {
@@ -70,15 +81,42 @@ impl EndpointState {
         self.fails.load(Ordering::Relaxed)
     }
 
-    /// True while it rests after failures (or while a single request tries it after a rest).
+    /// True while it rests after failures (or while a single request tries it after a rest), is
+    /// ejected, or its checks fail.
     pub fn is_resting(&self, now_ms: u64) -> bool {
         self.rests_until_ms() > now_ms
     }
 
-    /// When its rest ends, in the time of `report`; 0 when it is healthy. A time that has passed
-    /// means that it is about to be tried again.
+    /// When its rest ends, in the time of `report`; 0 when it is healthy, `u64::MAX` while its
+    /// checks fail. A time that has passed means that it is about to be tried again.
     pub fn rests_until_ms(&self) -> u64 {
         self.rests_until_ms.load(Ordering::Acquire)
+    }
+
+    /// True while its checks fail.
+    pub fn is_down(&self) -> bool {
+        self.rests_until_ms() == DOWN
+    }
+
+    /// When it last came back from a rest, an ejection or failing checks; 0 when it never was away.
+    pub fn back_at_ms(&self) -> u64 {
+        self.back_at_ms.load(Ordering::Acquire)
+    }
+
+    /// Lets a new endpoint begin slowly, as if it had come back now. Before the balancer's first
+    /// request, or it takes a while to show.
+    pub fn begin_slowly(&self, now_ms: u64) {
+        self.back_at_ms.store(now_ms.max(1), Ordering::Release);
+    }
+
+    /// The latest change of its health, and when that was.
+    pub fn last_change(&self) -> Option<(Transition, u64)> {
+        self.lock().last_change
+    }
+
+    /// What outlier ejection knows of it.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Takes a response time (say, from sending the request to the head of the answer) into the
@@ -142,13 +180,13 @@ impl EndpointState {
     }
 
     /// Claims the one request that may try the endpoint once its rest is over; nobody else may
-    /// until that request was reported or `fail_timeout_ms` has passed again (as nginx does).
-    pub(crate) fn claim_trial(&self, now_ms: u64, fail_timeout_ms: u64) -> bool {
+    /// until that request was reported or `every_ms` has passed again (as nginx does).
+    pub(crate) fn claim_trial(&self, now_ms: u64, every_ms: u64) -> bool {
         let until = self.rests_until_ms.load(Ordering::Acquire);
         if until == 0 || until > now_ms {
             return false;
         }
-        let next = rest_end(now_ms, fail_timeout_ms);
+        let next = rest_end(now_ms, every_ms);
         let claim =
             self.rests_until_ms
                 .compare_exchange(until, next, Ordering::AcqRel, Ordering::Acquire);
@@ -163,35 +201,30 @@ impl EndpointState {
         self.on_trial.store(true, Ordering::Release);
     }
 
-    /// Counts an outcome. The way of a success of a healthy endpoint is two loads.
-    pub(crate) fn report(
-        &self,
-        spec: &EndpointSpec,
-        outcome: Outcome,
-        now_ms: u64,
-    ) -> Option<Transition> {
-        match outcome {
-            Outcome::Success => {
-                // Successes within the window do not take failures back (as in nginx).
-                if self.rests_until_ms() == 0 || !self.on_trial.load(Ordering::Acquire) {
-                    return None;
-                }
-                let mut passive = self.lock();
-                passive.fails = 0;
-                self.fails.store(0, Ordering::Relaxed);
-                let until = self.rests_until_ms.swap(0, Ordering::AcqRel);
-                (until != 0).then_some(Transition::Recovered)
-            }
-            Outcome::Failure => self.failed(spec, now_ms),
+    /// Counts a success; a healthy endpoint's costs one load.
+    #[inline]
+    pub(crate) fn succeeded(&self, now_ms: u64) -> Option<Transition> {
+        // Successes within the window do not take failures back (as in nginx).
+        if self.rests_until_ms() == 0 || !self.on_trial.load(Ordering::Acquire) {
+            return None;
         }
+        let mut passive = self.lock();
+        if matches!(self.rests_until_ms(), 0 | DOWN) {
+            return None;
+        }
+        Some(self.come_back(&mut passive, Transition::Recovered, now_ms))
     }
 
-    fn failed(&self, spec: &EndpointSpec, now_ms: u64) -> Option<Transition> {
+    /// Counts a failure by `max_fails` and `fail_timeout_ms`.
+    pub(crate) fn failed(&self, spec: &EndpointSpec, now_ms: u64) -> Option<Transition> {
         if spec.max_fails == 0 || spec.fail_timeout_ms == 0 {
             return None;
         }
         let mut passive = self.lock();
         let until = self.rests_until_ms();
+        if until == DOWN {
+            return None;
+        }
         let window_end = passive.window_start_ms.saturating_add(spec.fail_timeout_ms);
         if until == 0 && (passive.fails == 0 || now_ms >= window_end) {
             passive.fails = 0;
@@ -202,11 +235,91 @@ impl EndpointState {
         if until == 0 && passive.fails < spec.max_fails {
             return None;
         }
-        self.on_trial.store(false, Ordering::Release);
         // A failure during the rest, or of the request that tried it again, starts the rest anew.
-        self.rests_until_ms
-            .store(rest_end(now_ms, spec.fail_timeout_ms), Ordering::Release);
-        (until == 0).then_some(Transition::Rested)
+        let end = rest_end(now_ms, spec.fail_timeout_ms).max(until);
+        self.go_away(&mut passive, Transition::Rested, end, now_ms)
+    }
+
+    /// Ejects it for this reason, unless it is away already.
+    pub(crate) fn eject(
+        &self,
+        settings: &OutlierSettings,
+        why: Suspicion,
+        now_ms: u64,
+    ) -> Option<Transition> {
+        let mut passive = self.lock();
+        if self.rests_until_ms() != 0 {
+            return None;
+        }
+        let end = self.tally.eject(settings, now_ms);
+        self.go_away(&mut passive, Transition::Ejected(why), end, now_ms)
+    }
+
+    /// Ejects it again when it was a trial after the ejection that failed; true when it was.
+    pub(crate) fn eject_again(&self, settings: &OutlierSettings, now_ms: u64) -> bool {
+        let mut passive = self.lock();
+        let until = self.rests_until_ms();
+        let trial = self.on_trial.load(Ordering::Acquire);
+        if matches!(until, 0 | DOWN) || !trial || now_ms < self.tally.ejected_until_ms() {
+            return false;
+        }
+        let end = self.tally.eject_again(settings, now_ms);
+        passive.last_change = Some((Transition::Ejected(Suspicion::Trial), now_ms));
+        self.go_away(&mut passive, Transition::Rested, end, now_ms);
+        true
+    }
+
+    /// Keeps traffic away until then, for a reason of the caller's; not shorter than it is away
+    /// already.
+    pub(crate) fn rest(&self, until_ms: u64, now_ms: u64) -> Option<Transition> {
+        let mut passive = self.lock();
+        if until_ms <= now_ms.max(self.rests_until_ms()) {
+            return None;
+        }
+        self.go_away(&mut passive, Transition::Rested, until_ms, now_ms)
+    }
+
+    /// Takes what its checks say.
+    pub(crate) fn checked(&self, passes: bool, now_ms: u64) -> Option<Transition> {
+        let mut passive = self.lock();
+        match (passes, self.is_down()) {
+            (true, false) | (false, true) => None,
+            (true, true) => Some(self.come_back(&mut passive, Transition::Up, now_ms)),
+            (false, false) => {
+                self.on_trial.store(false, Ordering::Release);
+                self.rests_until_ms.store(DOWN, Ordering::Release);
+                passive.last_change = Some((Transition::Down, now_ms));
+                Some(Transition::Down)
+            }
+        }
+    }
+
+    /// `Some` when it was not away before.
+    fn go_away(
+        &self,
+        passive: &mut Passive,
+        change: Transition,
+        until_ms: u64,
+        now_ms: u64,
+    ) -> Option<Transition> {
+        self.on_trial.store(false, Ordering::Release);
+        let until_ms = until_ms.clamp(1, DOWN - 1);
+        let before = self.rests_until_ms.swap(until_ms, Ordering::AcqRel);
+        if before != 0 {
+            return None;
+        }
+        passive.last_change = Some((change, now_ms));
+        Some(change)
+    }
+
+    fn come_back(&self, passive: &mut Passive, change: Transition, now_ms: u64) -> Transition {
+        passive.fails = 0;
+        passive.last_change = Some((change, now_ms));
+        self.fails.store(0, Ordering::Relaxed);
+        self.tally.returned(now_ms);
+        self.back_at_ms.store(now_ms.max(1), Ordering::Release);
+        self.rests_until_ms.store(0, Ordering::Release);
+        change
     }
 
     fn lock(&self) -> MutexGuard<'_, Passive> {
@@ -233,7 +346,7 @@ impl Truth for EndpointState {
 
 /// End of a rest that begins now; never 0, which means healthy.
 fn rest_end(now_ms: u64, fail_timeout_ms: u64) -> u64 {
-    now_ms.saturating_add(fail_timeout_ms).max(1)
+    now_ms.saturating_add(fail_timeout_ms).clamp(1, DOWN - 1)
 }
 
 /// A place taken at an endpoint; dropping it gives the place back.

@@ -1,18 +1,27 @@
 //! The ready view of a pool: who may be chosen now, and the order prepared for it.
 //!
 //! Built anew whenever an endpoint's health changes and published through one pointer; never
-//! changed afterwards. The *tier* in use is the first of these that has anybody: primaries that are
-//! open and do not rest; backups likewise; for weighted random, the first healthy endpoint though
-//! all weigh 0; everybody open, resting or not, since a server that failed lately is better than a
-//! sure error.
+//! changed afterwards. The *tier* in use is the first of these that has anybody: the open endpoints
+//! that do not rest, of the first configured tier in which enough of them are left; for weighted
+//! random, the first healthy endpoint though all weigh 0; everybody open, resting or not, since a
+//! server that failed lately is better than a sure error (unless the pool fails closed).
 
 use std::sync::Arc;
 
 use crate::bits::Bits;
 use crate::hash::reduce;
 use crate::members::Members;
+use crate::panic::PanicAction;
+use crate::rules::PoolRules;
+use crate::slow_start::SlowStart;
 use crate::weighted_random::Line;
 use crate::weighted_round_robin::Turns;
+
+/// Steps in which the share of a server that came back grows.
+const WARMING_STEPS: u64 = 50;
+
+/// How often the states are read while checks of one fail.
+const LOOK_AGAIN_MS: u64 = 1_000;
 
 /// What an algorithm wants prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,27 +43,38 @@ pub(crate) enum Want {
 /// Which tier is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tier {
-    /// Open primaries that do not rest.
-    Primary,
-    /// Open backups that do not rest.
-    Backup,
+    /// Open endpoints that do not rest, of the configured tier with this rank.
+    Rank(u8),
     /// Healthy endpoints without weight.
     Zero,
     /// Everybody open.
     Resting,
+    /// Nobody: too few are healthy.
+    Closed,
+}
+
+/// One that came back and gets its traffic by degrees.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Warming {
+    pub(crate) index: u16,
+    /// Its share of what it would get, below 1, relative to whoever has the most.
+    pub(crate) share: f64,
 }
 
 /// Who may be chosen now.
 #[derive(Debug)]
 pub(crate) struct View {
-    /// When the first rest ends; `u64::MAX` is never.
+    /// When the first rest ends, or a share changes; `u64::MAX` is never.
     pub(crate) next_change_ms: u64,
     pub(crate) tier: Tier,
     pub(crate) ready: Arc<Ready>,
-    /// Backups to turn to when no primary takes the request.
-    pub(crate) spare: Bits,
-    /// Everybody open: the last resort.
+    /// Healthy endpoints of other tiers, in their order, to turn to when none of `ready` takes the
+    /// request.
+    pub(crate) spares: Box<[Bits]>,
+    /// Everybody open whose checks do not fail: the last resort.
     pub(crate) open: Bits,
+    /// Those of `ready` that get their traffic by degrees.
+    pub(crate) warming: Box<[Warming]>,
 }
 
 /// The endpoints of the tier in use.
@@ -81,41 +101,61 @@ impl View {
     pub(crate) fn unread() -> Self {
         View {
             next_change_ms: 0,
-            tier: Tier::Primary,
+            tier: Tier::Rank(0),
             ready: Arc::default(),
-            spare: Bits::default(),
+            spares: Box::default(),
             open: Bits::default(),
+            warming: Box::default(),
         }
     }
 
     /// Reads the states. Takes what was prepared for `before` when the tier is the same.
-    pub(crate) fn read(members: &Members, want: Want, now_ms: u64, before: &View) -> Self {
+    pub(crate) fn read(
+        members: &Members,
+        rules: &PoolRules,
+        want: Want,
+        now_ms: u64,
+        before: &View,
+    ) -> Self {
         let len = members.len();
         let rests = Bits::of(len, |index| members.member(index).state.is_resting(now_ms));
-        let open = Bits::of(len, |index| members.specs()[index].is_open());
-        let healthy = |index: usize| open.contains(index) && !rests.contains(index);
-        let backup = |index: usize| members.specs()[index].backup;
-        let primary = Bits::of(len, |index| healthy(index) && !backup(index));
-        let spare = Bits::of(len, |index| healthy(index) && backup(index));
-        let (tier, bits, spare) = if !primary.is_empty() {
-            (Tier::Primary, primary, spare)
-        } else if !spare.is_empty() {
-            (Tier::Backup, spare, Bits::default())
-        } else {
-            let (tier, bits) = without_ready(members, want, &rests, &open);
-            (tier, bits, Bits::default())
+        let mut open = Bits::of(len, |index| members.specs()[index].is_open());
+        let (serving, mut spares) = ranks(members, rules, &open, &rests);
+        let (tier, bits) = match serving {
+            Some(rank) => (Tier::Rank(rank as u8), spares.remove(rank)),
+            None => {
+                let (tier, bits) = without_ready(members, rules, want, &rests, &open);
+                spares.clear();
+                (tier, bits)
+            }
         };
+        let closed = rules.panic.action == PanicAction::FailClosed;
+        let last_resort = |index: usize| match tier {
+            Tier::Resting => true,
+            _ => !closed && !members.member(index).state.is_down(),
+        };
+        open = Bits::of(len, |index| open.contains(index) && last_resort(index));
         let ready = if before.ready.bits == bits && before.tier == tier {
             Arc::clone(&before.ready)
         } else {
             Arc::new(Ready::new(members, want, bits))
         };
+        let mut next_change_ms = next_change(members, now_ms);
+        let mut warming = Vec::new();
+        if let (Some(slow), Tier::Rank(_)) = (&rules.slow_start, tier) {
+            warming = warming_of(members, slow, &ready.bits, now_ms);
+            if !warming.is_empty() {
+                let step_ms = (slow.duration_ms / WARMING_STEPS).max(1);
+                next_change_ms = next_change_ms.min(now_ms.saturating_add(step_ms));
+            }
+        }
         View {
-            next_change_ms: first_rest_end(members, now_ms),
+            next_change_ms,
             tier,
             ready,
-            spare,
+            spares: spares.into(),
             open,
+            warming: warming.into(),
         }
     }
 
@@ -125,27 +165,91 @@ impl View {
     }
 }
 
-/// The tier when nobody is ready.
-fn without_ready(members: &Members, want: Want, rests: &Bits, open: &Bits) -> (Tier, Bits) {
+/// The rank of the tier that serves, and the ready endpoints of every tier.
+fn ranks(
+    members: &Members,
+    rules: &PoolRules,
+    open: &Bits,
+    rests: &Bits,
+) -> (Option<usize>, Vec<Bits>) {
+    let count = members.ranks_len();
+    let mut ready = vec![Bits::empty(members.len()); count];
+    let (mut healthy, mut all) = (vec![0usize; count], vec![0usize; count]);
+    for index in open.iter() {
+        let rank = members.rank(index);
+        all[rank] += 1;
+        if !rests.contains(index) {
+            healthy[rank] += 1;
+            ready[rank].insert(index);
+        }
+    }
+    let serving = (0..count).find(|rank| rules.panic.serves(healthy[*rank], all[*rank]));
+    (serving, ready)
+}
+
+/// The tier when no configured one serves.
+fn without_ready(
+    members: &Members,
+    rules: &PoolRules,
+    want: Want,
+    rests: &Bits,
+    open: &Bits,
+) -> (Tier, Bits) {
+    let none = || Bits::empty(members.len());
+    let closed = rules.panic.action == PanicAction::FailClosed;
     if want == (Want::Line { zeros: true }) {
         let zero = |index: usize| !members.specs()[index].down && !open.contains(index);
+        let ready = |index: usize| open.contains(index) && !rests.contains(index);
         let healthy = Bits::of(members.len(), |index| zero(index) && !rests.contains(index));
-        if !healthy.is_empty() {
+        if !healthy.is_empty() && !(0..members.len()).any(ready) {
             return (Tier::Zero, healthy);
         }
-        if open.is_empty() {
+        if open.is_empty() && !closed {
             return (Tier::Resting, Bits::of(members.len(), zero));
         }
+    }
+    if closed && !open.is_empty() {
+        return (Tier::Closed, none());
     }
     (Tier::Resting, open.clone())
 }
 
-fn first_rest_end(members: &Members, now_ms: u64) -> u64 {
-    let ends = members
-        .list()
-        .iter()
-        .map(|member| member.state.rests_until_ms());
-    ends.filter(|end| *end > now_ms).min().unwrap_or(u64::MAX)
+/// When the first rest ends.
+fn next_change(members: &Members, now_ms: u64) -> u64 {
+    let mut next_ms = u64::MAX;
+    for member in members.list() {
+        let ends = member.state.rests_until_ms();
+        if ends == u64::MAX {
+            // Its checks fail. Who hears of their passing may be a newer balancer.
+            next_ms = next_ms.min(now_ms.saturating_add(LOOK_AGAIN_MS));
+        } else if ends > now_ms {
+            next_ms = next_ms.min(ends);
+        }
+    }
+    next_ms
+}
+
+/// Those that came back lately. When all did, the shares are relative to the largest.
+fn warming_of(members: &Members, slow: &SlowStart, ready: &Bits, now_ms: u64) -> Vec<Warming> {
+    let mut most = 0.0f64;
+    let mut warming = Vec::new();
+    for index in ready.iter() {
+        let back_at_ms = members.member(index).state.back_at_ms();
+        let share = match back_at_ms {
+            0 => 1.0,
+            since => slow.share(now_ms.saturating_sub(since)),
+        };
+        most = most.max(share);
+        if share < 1.0 {
+            let index = u16::try_from(index).expect("validated: ENDPOINTS_MAX");
+            warming.push(Warming { index, share });
+        }
+    }
+    for one in &mut warming {
+        one.share = if most > 0.0 { one.share / most } else { 1.0 };
+    }
+    // Also those that the largest share made whole: they fall back when others gain.
+    warming
 }
 
 impl Ready {

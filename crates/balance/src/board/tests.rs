@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::scheduler::{self, Stepped};
 use super::*;
 use crate::members::Members;
+use crate::rules::PoolRules;
 use crate::spec::EndpointSpec;
 use crate::state::EndpointState;
 
@@ -42,13 +43,15 @@ fn members(weights: &[u32], max_connections: u32) -> Members {
         };
         (spec.weight(*weight), Arc::new(EndpointState::new()))
     };
-    Members::new(weights.iter().enumerate().map(endpoint).collect())
+    let endpoints = weights.iter().enumerate().map(endpoint).collect();
+    Members::new(endpoints, &PoolRules::default())
 }
 
 const ALL: Keeps = Keeps {
     score: Some(Score::Active),
     full: true,
     total: true,
+    scales: false,
 };
 
 impl<C: Cell> Board<C> {
@@ -139,7 +142,7 @@ fn a_change_of_the_tier_during_requests_is_not_lost() {
 fn a_minimum_that_is_too_low_for_an_instant_is_put_right() {
     let members = members(&[1; 100], 0);
     let board: Board = Board::new(&members, ALL);
-    board.open_exactly(&Bits::of(100, |_| true), &members);
+    board.open_exactly(&Bits::of(100, |_| true), &[], &members);
     let mut permits = Vec::new();
     for (slot, member) in members
         .list()
@@ -192,7 +195,7 @@ proptest! {
         let members = members(&weights, 6);
         let board: Board = Board::new(&members, ALL);
         let closed = closed.index(len);
-        board.open_exactly(&Bits::of(len, |slot| slot != closed), &members);
+        board.open_exactly(&Bits::of(len, |slot| slot != closed), &[], &members);
         let mut permits = Vec::new();
         for (at, count) in moves {
             let slot = at.index(len);
