@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keel_config::model::{BindAddress, EndpointHost, Model, Workers};
-use keel_l7::{Gate, Snapshot, View, Worker, run_worker};
+use keel_l7::{DrainTimes, Gate, Snapshot, View, Worker, run_worker};
 use keel_net::{BindFault, Bound, Drain, bind, bind_like, raise_descriptor_limit};
 use keel_observe::log::{LogFault, LogLimits, UtcOffset};
 use keel_observe::{LogWriter, Registry};
@@ -76,7 +76,7 @@ pub struct Running {
     pub status: Arc<Status>,
     logs: LogWriter,
     drain: Drain,
-    drain_timeout: Duration,
+    drain_times: DrainTimes,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
     _watching: Watching,
 }
@@ -150,9 +150,12 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
         drain: drain.clone(),
         gate: Arc::new(Gate::new(connections_max)),
     });
-    let drain_timeout = model.process.drain_timeout;
+    let drain_times = DrainTimes {
+        requests: model.process.drain_timeout,
+        tunnels: model.process.drain_timeout_tunnels,
+    };
     let watching = watch.spawn().map_err(StartFault::Thread)?;
-    let threads = spawn_workers(model, &shared, sockets, workers, drain_timeout)?;
+    let threads = spawn_workers(model, &shared, sockets, workers, drain_times)?;
     Ok(Running {
         binds,
         workers,
@@ -160,7 +163,7 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
         status,
         logs,
         drain,
-        drain_timeout,
+        drain_times,
         threads,
         _watching: watching,
     })
@@ -174,7 +177,7 @@ impl Running {
 
     /// How long running requests may take after a stop was asked for.
     pub fn drain_timeout(&self) -> Duration {
-        self.drain_timeout
+        self.drain_times.requests.max(self.drain_times.tunnels)
     }
 
     /// Takes no more connections and lets requests finish.
@@ -273,7 +276,7 @@ fn spawn_workers(
     shared: &Arc<Shared>,
     sockets: Sockets,
     workers: usize,
-    drain_timeout: Duration,
+    drain_times: DrainTimes,
 ) -> Result<Vec<JoinHandle<std::io::Result<()>>>, StartFault> {
     let mut sets: Vec<Vec<(ListenerId, Bound)>> = Vec::with_capacity(workers);
     for _ in 1..workers {
@@ -305,7 +308,7 @@ fn spawn_workers(
         let shared = shared.clone();
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || run_worker(|| make_worker(&shared, index), set, drain_timeout))
+            .spawn(move || run_worker(|| make_worker(&shared, index), set, drain_times))
             .map_err(StartFault::Thread)?;
         threads.push(thread);
     }

@@ -309,7 +309,14 @@ fn begin_request(
         link.io = Io::H2(Box::new(opened?));
     }
     *walk.ex.up.head_mut() = out;
-    walk.ex.up.preload(&mut walk.client.input).map_err(up_fault)
+    if framed && walk.ex.up.is_untouched() && body != BodyLength::Empty {
+        walk.client.read_ready(bufs);
+    }
+    let client = &mut *walk.client;
+    walk.ex
+        .up
+        .preload(&mut client.input, &client.io)
+        .map_err(up_fault)
 }
 
 /// Sends a request's head as a stream of its own over a shared connection.

@@ -34,7 +34,7 @@ mod vars;
 mod walk;
 mod worker;
 
-pub use run::run_worker;
+pub use run::{DrainTimes, run_worker};
 pub use snapshot::{
     Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, HostPlan, Http2Plan, KeepRequestId,
     ListenerPlan, MIN_RATE_GRACE_MS, PoolPlan, Produce, RequestIdPlan, RoutePlan, RouteTimeouts,

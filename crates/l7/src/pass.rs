@@ -35,8 +35,7 @@ pub(crate) async fn pass_to(
         check_accept(walk.ex)?;
         return tunnel(walk, route, pool, attempt).await;
     }
-    let from = (attempt.server, attempt.link.io.is_h2());
-    let keep_alive = begin_answer(walk, route, pool, from)?;
+    let keep_alive = begin_answer(walk, route, pool, &attempt)?;
     walk.answer_begun = true;
     let outcome = pass_answer(walk, route, pool, &mut attempt).await;
     settle(walk, pool, &attempt);
@@ -108,8 +107,10 @@ fn begin_answer(
     walk: &mut Walk<'_>,
     route: &RoutePlan,
     pool: PoolId,
-    (server, from_stream): (usize, bool),
+    attempt: &Attempt,
 ) -> Result<bool, Kind> {
+    let (server, from) = (attempt.server, &attempt.link.io);
+    let from_stream = from.is_h2();
     let mut body = answer_body(walk.ex);
     let bridge = walk.ex.call.and_then(|call| call.answer_bridge(walk.ex));
     let (content_type, codec) = bridge.unzip();
@@ -173,7 +174,9 @@ fn begin_answer(
     let ex = &mut *walk.ex;
     ex.record.server_bytes_received += ex.answer.len as u64;
     ex.answer_buf.consume(ex.answer.len);
-    ex.down.preload(&mut ex.answer_buf).map_err(down_fault)?;
+    ex.down
+        .preload(&mut ex.answer_buf, from)
+        .map_err(down_fault)?;
     Ok(keep_alive)
 }
 

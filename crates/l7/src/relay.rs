@@ -246,14 +246,16 @@ impl Relay {
     }
 
     /// Takes what is already in `input` along with the head, so that a head and a small body go out
-    /// in one write. Call it once, after the head was written into [`Relay::head_mut`].
-    pub fn preload(&mut self, input: &mut Buf) -> Result<(), RelayFault> {
+    /// in one write, and so that such a body can be sent again. Call it once, after the head was
+    /// written into [`Relay::head_mut`].
+    pub fn preload<R: Source>(&mut self, input: &mut Buf, source: &R) -> Result<(), RelayFault> {
         if !self.replay.is_empty() {
             self.whole_at = Some(self.prefix.len());
             self.prefix.append(&mut self.replay);
         } else if !self.source_ended && !input.is_empty() {
             let head = self.prefix.len();
             self.decode_into_parts(input, true)?;
+            self.end_with(source)?;
             if self.source_ended && self.data_len == 0 && self.raw_len == 0 {
                 self.whole_at = Some(head);
                 self.prefix.append(&mut self.suffix);

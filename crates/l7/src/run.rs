@@ -18,15 +18,24 @@ const TICKS_PER_TRIM: u64 = 3;
 /// Ticks between two sweeps of idle server connections.
 const TICKS_PER_SWEEP: u64 = 10;
 
+/// How long a drain may take.
+#[derive(Debug, Clone, Copy)]
+pub struct DrainTimes {
+    /// For requests that run.
+    pub requests: Duration,
+    /// For tunnels.
+    pub tunnels: Duration,
+}
+
 /// Runs a worker on this thread until the drain is over: every connection closed, or
-/// `drain_timeout` after its begin.
+/// `drain_times` after its begin.
 ///
 /// # Errors
 /// When the runtime cannot be made or a socket cannot be registered with it.
 pub fn run_worker(
     make: impl FnOnce() -> Worker,
     listeners: Vec<(ListenerId, Bound)>,
-    drain_timeout: Duration,
+    drain_times: DrainTimes,
 ) -> std::io::Result<()> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -49,7 +58,7 @@ pub fn run_worker(
                 break;
             }
         }
-        drain(&worker, drain_timeout).await;
+        drain(&worker, drain_times).await;
         ticker.abort();
         worker.flush_logs();
         failed.map_or(Ok(()), Err)
@@ -81,14 +90,15 @@ async fn tick(worker: Rc<Worker>) {
 
 /// Waits for the connections to end, waking those that idle so that they close. What still runs at
 /// the end of the time is ended by its own driver, which answers, logs and counts it.
-async fn drain(worker: &Rc<Worker>, drain_timeout: Duration) {
+async fn drain(worker: &Rc<Worker>, times: DrainTimes) {
     /// Time for the drivers to end what they run.
     const GRACE: Duration = Duration::from_millis(500);
 
-    let drain_ms = u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX);
     let now_ms = worker.clock.tick() / 1000;
-    worker.set_drain_due(now_ms.saturating_add(drain_ms));
-    let due = tokio::time::Instant::now() + drain_timeout;
+    let after =
+        |time: Duration| now_ms.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    worker.set_drain_due(after(times.requests), after(times.tunnels));
+    let due = tokio::time::Instant::now() + times.requests.max(times.tunnels);
     while worker.open_connections() > 0 && tokio::time::Instant::now() < due + GRACE {
         worker.deadlines.wake_all();
         tokio::time::sleep(Duration::from_millis(20)).await;

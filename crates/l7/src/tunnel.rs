@@ -34,6 +34,7 @@ pub async fn tunnel(
     begin(walk, route, attempt.link.io.is_h2())?;
     count_head(walk, pool, &mut attempt);
     walk.answer_begun = true;
+    walk.in_tunnel = true;
     let mut over = Over::default();
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = poll_both(walk, cx, &mut attempt, &mut over) {

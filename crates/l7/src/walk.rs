@@ -29,6 +29,8 @@ pub struct Walk<'a> {
     pub trusted: bool,
     /// The final answer, ours or a server's, has begun to go to the client.
     pub answer_begun: bool,
+    /// The answer opened a tunnel.
+    pub in_tunnel: bool,
     /// Something was waited for since the clock was read last.
     pub waited: bool,
     /// Counts the request as in flight on its route.
@@ -53,6 +55,7 @@ impl<'a> Walk<'a> {
             ex,
             trusted,
             answer_begun: false,
+            in_tunnel: false,
             waited: false,
             in_flight: None,
         }
@@ -89,7 +92,10 @@ impl<'a> Walk<'a> {
     pub fn poll_overdue(&mut self, cx: &Context<'_>, due_ms: u64, kind: Kind) -> Poll<Kind> {
         self.waited = true;
         let now_ms = self.worker.clock.now_ms();
-        let drain_due_ms = self.worker.drain_due_ms();
+        let drain_due_ms = match self.in_tunnel {
+            true => self.worker.tunnels_due_ms(),
+            false => self.worker.drain_due_ms(),
+        };
         if now_ms >= due_ms {
             return Poll::Ready(kind);
         }

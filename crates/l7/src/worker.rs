@@ -125,6 +125,7 @@ pub struct Worker {
     cooled: Cell<usize>,
     heated: Cell<usize>,
     drain_due_ms: Cell<u64>,
+    tunnels_due_ms: Cell<u64>,
     /// TLS handshakes going on.
     pub handshakes: Cell<usize>,
     #[expect(
@@ -168,6 +169,7 @@ impl Worker {
             cooled: Cell::new(0),
             heated: Cell::new(0),
             drain_due_ms: Cell::new(u64::MAX),
+            tunnels_due_ms: Cell::new(u64::MAX),
             handshakes: Cell::new(0),
             exchanges: RefCell::default(),
             handshake_rates: RefCell::default(),
@@ -256,9 +258,15 @@ impl Worker {
         self.drain_due_ms.get()
     }
 
-    /// Ends requests that still run at `at_ms`.
-    pub fn set_drain_due(&self, at_ms: u64) {
-        self.drain_due_ms.set(at_ms);
+    /// When tunnels are ended because of a drain, in milliseconds of the clock.
+    pub fn tunnels_due_ms(&self) -> u64 {
+        self.tunnels_due_ms.get()
+    }
+
+    /// Ends requests that still run at `requests_ms` and tunnels at `tunnels_ms`.
+    pub fn set_drain_due(&self, requests_ms: u64, tunnels_ms: u64) {
+        self.drain_due_ms.set(requests_ms);
+        self.tunnels_due_ms.set(tunnels_ms);
     }
 
     /// A connection gave back what it held while it was busy.

@@ -33,7 +33,10 @@ pub(crate) static HASH_WORDS: Words = &[
     ("client_address", "the client's address"),
     ("path", "the path"),
     ("uri", "the path with the query"),
-    ("tls_session", "the id of the client's TLS session (TLS 1.2; random in 1.3)"),
+    (
+        "tls_session",
+        "the id of the client's TLS session (TLS 1.2; random in 1.3)",
+    ),
     ("ja4", "the JA4 fingerprint of the client's TLS"),
 ];
 

@@ -61,6 +61,11 @@ pub(crate) static DRAIN_TIMEOUT: Key = Key::new("drain_timeout", Kind::TIME)
     .about("How long running requests may take to finish after a stop was asked for; then they are cut off.")
     .example("1m");
 
+pub(crate) static DRAIN_TUNNELS: Key = Key::new("drain_timeout_tunnels", Kind::TIME)
+    .absent("the value of `drain_timeout`", "one limit is what most want")
+    .about("How long tunnels (WebSockets and other upgrades) may stay open after a stop was asked for; then they are cut off. They end when their users want, not when an answer is complete, so they may have more time than requests, or less.")
+    .example("10m");
+
 pub(crate) static STATE: Key = Key::new("state", Kind::Text(&forms::FOLDER))
     .absent(
         "`$STATE_DIRECTORY`, which systemd sets (`StateDirectory=`); else `$XDG_STATE_HOME/evenkeel`; else `~/.local/state/evenkeel`; else `evenkeel-state` in the folder of the start",
@@ -195,6 +200,7 @@ pub(crate) static TOP: Table = Table {
         &WORKERS,
         &CONNECTIONS,
         &DRAIN_TIMEOUT,
+        &DRAIN_TUNNELS,
         &STATE,
         &TRUSTED_PROXIES,
         &CLIENT_ADDRESS_KEY,

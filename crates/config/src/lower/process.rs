@@ -18,6 +18,7 @@ use ipnet::IpNet;
 
 impl Lower<'_> {
     pub(super) fn process(&mut self, top: &mut Fields) -> Process {
+        let drain_timeout = top.value(&keys::DRAIN_TIMEOUT);
         Process {
             workers: top
                 .get(&keys::WORKERS)
@@ -25,7 +26,8 @@ impl Lower<'_> {
             connections: top
                 .get(&keys::CONNECTIONS)
                 .map_or(Connections::Auto, Connections::Fixed),
-            drain_timeout: top.value(&keys::DRAIN_TIMEOUT),
+            drain_timeout,
+            drain_timeout_tunnels: top.get(&keys::DRAIN_TUNNELS).unwrap_or(drain_timeout),
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Process {
     pub connections: Connections,
     /// How long running requests may take after a stop was asked for; default 30 s.
     pub drain_timeout: Duration,
+    /// The same for tunnels; default that of requests.
+    pub drain_timeout_tunnels: Duration,
 }
 
 words! {

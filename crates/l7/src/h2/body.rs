@@ -132,7 +132,9 @@ impl H2Body {
 
     /// Whether the far end has sent all that it will, and no trailers.
     pub fn is_received(&self) -> bool {
-        self.left.is_empty() && self.recv.as_ref().is_some_and(Received::is_end_stream)
+        self.left.is_empty()
+            && self.trailers.is_empty()
+            && self.recv.as_ref().is_some_and(Received::is_end_stream)
     }
 
     /// Sends as much of the parts as the far end's window takes. With `last`, the message ends when

@@ -6,6 +6,7 @@
 //! field lines that the driver wrote become a header list again. Bodies are the same bytes on both
 //! sides.
 
+mod abuse;
 mod body;
 mod guarded;
 mod heads;

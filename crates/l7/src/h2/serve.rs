@@ -16,7 +16,7 @@ use keel_tls::{Stream, TlsFacts};
 use keel_types::ListenerId;
 
 use super::guarded::{Guarded, Watch};
-use super::{H2Body, read_request};
+use super::{H2Body, abuse, read_request};
 use crate::client::Client;
 use crate::driver::{Next, exchange_stream, refuse};
 use crate::error::Kind;
@@ -100,7 +100,9 @@ pub async fn serve_h2(worker: &Rc<Worker>, shared: Shared, stream: Stream, early
     if let Some(connection) = shaken {
         run(&shared, &watch, &deadline, connection).await;
     }
-    shared.note_abuse(&watch);
+    if let Some(abuse) = watch.abuse() {
+        abuse::note(worker, shared.listener, shared.peer, abuse);
+    }
 }
 
 /// Exchanges the prefaces and first settings.
@@ -255,15 +257,6 @@ impl Shared {
             _ => u64::MAX,
         };
         block.min(idle)
-    }
-
-    /// Counts and tells what a client was cut off for.
-    fn note_abuse(&self, watch: &Watch) {
-        if let Some(abuse) = watch.abuse() {
-            let view = self.worker.view();
-            view.metrics.listener(self.listener).bad_request();
-            tracing::debug!(client = %self.peer, "HTTP/2 connection ended: {}", abuse.name());
-        }
     }
 }
 
