@@ -11,6 +11,7 @@ mod allocations;
 mod autobahn;
 mod balancing;
 mod big_bodies;
+mod browser;
 mod chaos;
 mod chunked;
 mod cli;
