@@ -188,6 +188,16 @@ impl H2Abuse {
         }
     }
 
+    /// Its place in [`H2Abuse::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Whether it is too much of what may be, and not a breach of the protocol.
+    pub const fn is_flood(self) -> bool {
+        self.code() == 11
+    }
+
     /// The error code for GOAWAY (RFC 9113, 7).
     pub const fn code(self) -> u32 {
         match self {

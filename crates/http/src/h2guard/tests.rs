@@ -401,6 +401,9 @@ fn names_are_unique_and_stable() {
             .iter()
             .all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
     );
+    for (at, abuse) in H2Abuse::ALL.into_iter().enumerate() {
+        assert_eq!(abuse.index(), at);
+    }
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), H2Abuse::ALL.len());

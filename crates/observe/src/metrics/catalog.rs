@@ -91,6 +91,8 @@ metrics! {
         "Client connections not taken: limit of connections, drain, or want of descriptors and other resources.";
     LISTENER_HANDSHAKES = "evenkeel_listener_handshakes_total" Counter ["listener", "result"] "handshakes"
         "TLS handshakes, completed or failed.";
+    HTTP2_ABUSE = "evenkeel_http2_abuse_total" Counter ["listener", "kind"] "connections"
+        "HTTP/2 connections ended for what their client did: a kind of flood, or a breach of the protocol.";
     TLS_EXPIRY = "evenkeel_tls_certificate_expiry_seconds" Gauge ["listener", "name"] "seconds"
         "Time until a certificate expires, negative afterwards; of several with one first name that which ends first.";
     TLS_RELOADS = "evenkeel_tls_certificate_reloads_total" Counter ["listener", "result"] "files"
@@ -203,7 +205,7 @@ mod tests {
                 metric
                     .name
                     .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b == b'_')
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
             );
             let is_total = metric.name.ends_with("_total");
             assert_eq!(

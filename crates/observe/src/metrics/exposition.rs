@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use keel_http::H2Abuse;
 use keel_types::{PoolId, ServerIndex};
 
 use super::catalog::{self, Metric, seconds_of_us};
@@ -137,6 +138,13 @@ impl Registry {
             for (at, result) in HANDSHAKE_RESULTS.into_iter().enumerate() {
                 let count = series.sum(|cells| cells.handshakes[at].read());
                 text.labelled(&series.labels, "result", result, count);
+            }
+        }
+        text.family(&catalog::HTTP2_ABUSE);
+        for (_, series) in shown(self.listeners()) {
+            for kind in H2Abuse::ALL {
+                let count = series.sum(|cells| cells.http2_abuse[kind.index()].read());
+                text.labelled(&series.labels, "kind", kind.name(), count);
             }
         }
     }

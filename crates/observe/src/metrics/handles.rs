@@ -7,6 +7,8 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use keel_http::H2Abuse;
+
 use super::cell::Cell;
 use super::histogram::Histogram;
 
@@ -192,6 +194,7 @@ pub(crate) struct ListenerCells {
     pub(crate) requests: Cell,
     pub(crate) bad_requests: Cell,
     pub(crate) handshakes: [Cell; 2],
+    pub(crate) http2_abuse: [Cell; H2Abuse::ALL.len()],
 }
 
 /// What one worker counts about one route.
@@ -380,6 +383,12 @@ impl ListenerMetrics {
     #[inline]
     pub fn handshake(&self, completed: bool) {
         self.cells.handshakes[usize::from(!completed)].add(1);
+    }
+
+    /// Counts an HTTP/2 connection that was ended for what its client did.
+    #[inline]
+    pub fn http2_abuse(&self, abuse: H2Abuse) {
+        self.cells.http2_abuse[abuse.index()].add(1);
     }
 }
 

@@ -110,8 +110,14 @@ fn what_is_counted_is_exported() {
     worker.listener(ListenerId(0)).request();
     worker.listener(ListenerId(0)).bad_request();
     worker.listener(ListenerId(0)).handshake(false);
+    let abuse = worker.listener(ListenerId(0));
+    abuse.http2_abuse(keel_http::H2Abuse::RapidReset);
     let text = rendered(&registry);
     let rows = [
+        (
+            "evenkeel_http2_abuse_total{listener=\"web\",kind=\"rapid_reset\"}",
+            1,
+        ),
         ("evenkeel_requests_total", 3),
         ("evenkeel_request_errors_total", 1),
         (
