@@ -137,3 +137,36 @@ fn load_sees_no_failed_request_when_it_drains() {
         .collect();
     assert!(cut.is_empty(), "{cut:?}");
 }
+
+#[test]
+fn tunnels_have_a_time_of_their_own() {
+    let origin = Origin::scripted(|stage| {
+        if stage.request().is_some() {
+            stage.send(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n",
+            );
+            while stage.some() {
+                let bytes = stage.take_unread();
+                stage.send(bytes);
+            }
+        }
+    });
+    let more = "drain_timeout: 500ms\ndrain_timeout_tunnels: 3s";
+    let proxy = Proxy::before_with(&[origin.address()], "", more);
+    let mut wire = proxy.wire();
+    wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n");
+    assert_eq!(wire.head("GET").expect("an answer").status, 101);
+    let start = Instant::now();
+    proxy.terminate();
+    while start.elapsed() < Duration::from_millis(2000) {
+        wire.send("x");
+        assert_eq!(wire.bytes(1), b"x", "after {:?}", start.elapsed());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    proxy.wait(SOON).expect(0);
+    let took = start.elapsed();
+    assert!(
+        took > Duration::from_millis(2700) && took < Duration::from_secs(8),
+        "{took:?}"
+    );
+}
