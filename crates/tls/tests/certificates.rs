@@ -12,7 +12,8 @@ use keel_tls::{
     Acceptor, CertificateSource, Event, FaultClass, HandshakeFault, SelfSigned, ServerSettings,
     Setting, UnknownName, Version,
 };
-use rustls::{ClientConfig, SignatureScheme};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{ClientConfig, NamedGroup, SignatureScheme};
 use support::{Ca, Folder, acceptor, settings, shake, shaken, shown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -155,6 +156,44 @@ async fn versions_suites_and_alpn_are_the_servers_choice() {
         .with_no_client_auth();
     let (_, server) = shake(&newest, &Arc::new(old), "localhost").await;
     assert_eq!(server.unwrap_err().label(), "version");
+}
+
+/// What the key was agreed on with, when the client knows these groups, its best first.
+async fn group(site: &Acceptor, ca: &Ca, groups: &[&'static dyn SupportedKxGroup]) -> NamedGroup {
+    let provider = CryptoProvider {
+        kx_groups: groups.to_vec(),
+        ..rustls::crypto::aws_lc_rs::default_provider()
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(ca.roots())
+        .with_no_client_auth();
+    let (client, _server) = shaken(site, config, "localhost").await;
+    let agreed = client.get_ref().1.negotiated_key_exchange_group();
+    agreed.unwrap().name()
+}
+
+#[tokio::test]
+async fn the_hybrid_group_is_chosen_by_who_can() {
+    use rustls::crypto::aws_lc_rs::kx_group::{SECP384R1, X25519, X25519MLKEM768};
+
+    let (folder, ca) = (Folder::new(), Ca::new("test"));
+    let source = folder.pair("site", &ca.leaf(&["localhost"]));
+    let site = acceptor(settings(vec![source.clone()]));
+    let best = group(&site, &ca, &[X25519MLKEM768, X25519]).await;
+    assert_eq!(best, NamedGroup::X25519MLKEM768);
+    // A client that sends a share for X25519 alone is not made to come again, which would cost a round trip.
+    let shared = group(&site, &ca, &[X25519, X25519MLKEM768]).await;
+    assert_eq!(shared, NamedGroup::X25519);
+    assert_eq!(group(&site, &ca, &[X25519]).await, NamedGroup::X25519);
+    assert_eq!(group(&site, &ca, &[SECP384R1]).await, NamedGroup::secp384r1);
+    let old = acceptor(ServerSettings {
+        groups: vec!["X25519".to_owned(), "secp384r1".to_owned()],
+        ..settings(vec![source])
+    });
+    let known = group(&old, &ca, &[X25519MLKEM768, X25519]).await;
+    assert_eq!(known, NamedGroup::X25519);
 }
 
 /// The only fault of settings with this one source.
