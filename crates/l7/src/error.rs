@@ -61,6 +61,9 @@ pub enum Kind {
     SendTimeout,
     /// The server closed before it answered.
     NoAnswer,
+    /// The server refused a call of gRPC with a status after which another one is tried, and there
+    /// was no other.
+    CallRefused,
     /// The server did not answer in time.
     AnswerTimeout,
     /// The head of the answer breaks the protocol or a limit.
@@ -122,7 +125,7 @@ const TIMEOUT: (u16, &str, &str) = (504, "Backend-Timeout", "Backend timeout");
 
 impl Kind {
     /// Every kind once, for the reference and for tests.
-    pub const ALL: [Kind; 28] = [
+    pub const ALL: [Kind; 29] = [
         Kind::BadHead(HeadFault::RequestLine),
         Kind::HeadTimeout,
         Kind::BadBody,
@@ -143,6 +146,7 @@ impl Kind {
         Kind::SendFailed,
         Kind::SendTimeout,
         Kind::NoAnswer,
+        Kind::CallRefused,
         Kind::AnswerTimeout,
         Kind::BadAnswer(HeadFault::RequestLine),
         Kind::BadAnswerBody,
@@ -204,6 +208,7 @@ impl Kind {
             Kind::SendFailed => (BACKEND, Server, Abort, Send, IfIdempotent),
             Kind::SendTimeout => (TIMEOUT, Server, Timeout, Send, IfIdempotent),
             Kind::NoAnswer => (BACKEND, Server, Abort, ResponseHead, IfIdempotent),
+            Kind::CallRefused => (UNAVAILABLE, Server, Unavailable, ResponseHead, Always),
             Kind::AnswerTimeout => (TIMEOUT, Server, Timeout, ResponseHead, Never),
             Kind::BadAnswer(_) => (BACKEND, Server, Protocol, ResponseHead, Never),
             Kind::BadAnswerBody => (BACKEND, Server, Protocol, Body, Never),

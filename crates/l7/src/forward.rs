@@ -47,7 +47,8 @@ pub async fn forward(
     let hash = plan.hash_key.as_ref().map(|key| hash_of(walk, key));
     let mut fresh_only = false;
     let mut last = None;
-    for _ in 0..plan.pool.tries_max.clamp(1, TRIES_CEILING as u32) {
+    let tries = plan.pool.tries_max.clamp(1, TRIES_CEILING as u32);
+    for position in 1..=tries {
         let ask = Ask {
             now_ms: walk.worker.clock.now_ms(),
             random: walk.worker.random(),
@@ -67,13 +68,34 @@ pub async fn forward(
             count_retry(walk, pool, *before);
         }
         match try_server(walk, route, plan, selected, &mut fresh_only).await {
-            Ok(attempt) => return Ok(attempt),
+            Ok(attempt) => {
+                let refused = Call::is_refused(walk.ex, &plan.retry_grpc);
+                if !refused || position == tries || !walk.ex.up.is_replayable() {
+                    return Ok(attempt);
+                }
+                last = Some(Kind::CallRefused);
+                keep_refusing(walk, plan, attempt);
+            }
             Err((kind, false)) => return Err(kind),
             Err((kind, true)) => last = Some(kind),
         }
         tried.push(server);
     }
     Err(last.unwrap_or(Kind::NoServer))
+}
+
+/// The server answered, only not what was hoped for: its connection is good for the next request.
+fn keep_refusing(walk: &mut Walk<'_>, plan: &PoolPlan, attempt: Attempt) {
+    let ex = &mut *walk.ex;
+    let clean = ex.answer_framing.keep_alive && ex.answer_buf.len() == ex.answer.len;
+    let number = plan.pool.first_server + attempt.server;
+    if clean && let Some(connection) = attempt.link.into_connection() {
+        let now_ms = walk.worker.clock.now_ms();
+        walk.worker
+            .idle
+            .keep(number, &plan.pool.keep_alive, connection, now_ms);
+    }
+    walk.worker.bufs.give(&mut ex.answer_buf);
 }
 
 /// An attempt on this server is followed by another one.

@@ -1,8 +1,10 @@
 //! What is special about a call of gRPC: its deadline, how a failure is told, and the bridge for
 //! gRPC-Web.
 
-use keel_http::HeaderId;
-use keel_http::grpc::{AnswerEncoder, Code, Kind, RequestDecoder, parse_timeout, write_status};
+use keel_http::grpc::{
+    AnswerEncoder, Code, Kind, RequestDecoder, parse_status, parse_timeout, write_status,
+};
+use keel_http::{BodyLength, HeaderId};
 
 use crate::driver::Next;
 use crate::error::{Kind as Fault, Row};
@@ -66,6 +68,17 @@ impl Call {
             Kind::Grpc.write_content_type(told.unwrap_or_default(), &mut written);
             written
         })
+    }
+
+    /// Whether the server's answer is a status alone, one after which another server is to be tried.
+    pub fn is_refused(ex: &Exchange, statuses: &[Code]) -> bool {
+        if statuses.is_empty() || ex.call.is_none() || ex.answer_framing.body != BodyLength::Empty {
+            return false;
+        }
+        let buf = ex.answer_buf.filled();
+        let told = ex.answer.fields.first_named(b"grpc-status", buf);
+        told.and_then(parse_status)
+            .is_some_and(|status| statuses.contains(&status))
     }
 
     /// What the answer of a server becomes: its Content-Type for the client, and what turns its body

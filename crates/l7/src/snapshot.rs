@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use keel_balance::Split;
+use keel_http::grpc::Code;
 use keel_http::template::Template;
 use keel_http::{H2GuardLimits, HeadLimits, HeaderId, HeaderSet};
 use keel_observe::AccessLog;
@@ -198,6 +199,8 @@ pub struct PoolPlan {
     pub http2: ServerHttp2Plan,
     /// TLS with the servers.
     pub tls: Option<Arc<Connector>>,
+    /// Statuses of gRPC after which another server is tried.
+    pub retry_grpc: Vec<Code>,
     /// What a hash algorithm hashes.
     pub hash_key: Option<HashKey>,
     /// Edits of requests that go to this pool, after those of the route.

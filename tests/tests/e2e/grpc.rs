@@ -395,3 +395,39 @@ fn grpc_web_as_text() {
     let answer = plain.send().expect(200);
     assert_eq!(answer.header("x-type").as_deref(), Some("text/plain"));
 }
+
+#[test]
+fn a_status_sends_a_call_to_another_server_where_that_is_asked_for() {
+    let refusing = |status: &'static str| {
+        H2Origin::new("refuses").answering(move |_| {
+            H2Reply::new(200)
+                .with("content-type", "application/grpc")
+                .with("grpc-status", status)
+        })
+    };
+    let (busy, good) = (refusing("14"), echo());
+    let servers = [busy.address(), good.address()];
+    let asked = format!("{H2C}, retry_grpc: [unavailable, resource_exhausted]");
+    for (pool, all_well) in [(asked.as_str(), true), (H2C, false)] {
+        let proxy = Proxy::before_with(&servers, pool, "workers: 1");
+        let mut wire = H2Wire::connect(proxy.address());
+        let mut statuses = Vec::new();
+        for _ in 0..10 {
+            let stream = wire.ask("POST", "/kit.Echo/Say", &CALL, true);
+            let answer = wire.answer(stream).expect(200);
+            let status = answer
+                .header("grpc-status")
+                .or(answer.trailer("grpc-status"));
+            statuses.push(status.unwrap_or_default());
+        }
+        let well = statuses.iter().filter(|status| *status == "0").count();
+        assert_eq!(well == 10, all_well, "{statuses:?}");
+        assert!(well >= 4, "{statuses:?}");
+    }
+    // Nobody is left to ask: what came last is told.
+    let proxy = Proxy::before_with(&[busy.address()], &asked, "");
+    let mut wire = H2Wire::connect(proxy.address());
+    let stream = wire.ask("POST", "/kit.Echo/Say", &CALL, true);
+    let answer = wire.answer(stream).expect(200);
+    assert_eq!(answer.header("grpc-status").as_deref(), Some("14"));
+}

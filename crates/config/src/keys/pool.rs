@@ -1,7 +1,7 @@
 //! Keys of pools and servers.
 
 use super::*;
-use crate::model::{HashScheme, IpHashMode, ServerProtocol, Tie};
+use crate::model::{GrpcStatus, HashScheme, IpHashMode, ServerProtocol, Tie};
 use crate::words::{Word, words};
 
 words! {
@@ -93,6 +93,13 @@ pub(crate) static POOL_TRIES: Key = Key::new("tries", Kind::Int { min: 1, max: 2
     .default("3", "one server that is gone is not noticed, and a fault of all is told soon")
     .about("How many servers are tried for one request, when it is sure that none of them has acted on it; 1 = never another.")
     .example("1");
+pub(crate) static POOL_RETRY_GRPC: Key = Key::new(
+    "retry_grpc",
+    Kind::OneOrMany { item: &Kind::Words(GrpcStatus::WORDS), min: 0 },
+)
+.default("[]", "a server that answers may have acted; only you know which of its statuses mean that it has not")
+.about("Statuses of gRPC after which a call is tried on another server (`tries` in all): when the answer is a status alone, without a message, and the call's first message is small and still here.")
+.example("[unavailable, resource_exhausted]");
 pub(crate) static POOL_HOST: Key = Key::new("host", HOST_KIND)
     .default("keep", "applications build links from the host that the client asked for")
     .about("Host that is sent to the servers: the client's (`keep`), the server's address (`server`), or a name.")
@@ -138,6 +145,7 @@ pub(crate) static POOL: Table = Table {
         &POOL_KEEPALIVE,
         &POOL_TIMEOUTS,
         &POOL_TRIES,
+        &POOL_RETRY_GRPC,
         &POOL_HOST,
         &POOL_HEADERS_KEY,
     ],

@@ -72,6 +72,11 @@ impl Lower<'_> {
                 tunnel: timeouts.value(&keys::TUNNEL),
             },
             tries: fields.value(&keys::POOL_TRIES),
+            retry_grpc: fields
+                .items(&keys::POOL_RETRY_GRPC)
+                .into_iter()
+                .filter_map(word_of)
+                .collect(),
             host,
             request_headers: self.edits(
                 headers

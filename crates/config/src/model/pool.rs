@@ -59,6 +59,26 @@ pub enum HashKey {
     Ja4,
 }
 
+words! {
+    /// A status of gRPC, by its name in lower case.
+    GrpcStatus {
+        /// The call was cancelled.
+        Cancelled = "cancelled",
+        /// The server does not know what went wrong.
+        Unknown = "unknown",
+        /// The deadline passed.
+        DeadlineExceeded = "deadline_exceeded",
+        /// A quota is used up.
+        ResourceExhausted = "resource_exhausted",
+        /// The call was given up, because of a conflict for example.
+        Aborted = "aborted",
+        /// Something broke in the server.
+        Internal = "internal",
+        /// The server cannot take the call now.
+        Unavailable = "unavailable",
+    }
+}
+
 /// How a server is chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Balance {
@@ -167,6 +187,8 @@ pub struct Pool {
     pub timeouts: ServerTimeouts,
     /// Servers tried for one request, 1 = never another; default 3.
     pub tries: u32,
+    /// Statuses of gRPC after which another server is tried; default none.
+    pub retry_grpc: Vec<GrpcStatus>,
     /// Host sent to the server; default keep. A route may override it.
     pub host: HostHeader,
     /// Edits of requests, after those of the route.

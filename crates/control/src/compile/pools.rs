@@ -6,6 +6,7 @@ use std::time::Duration;
 use keel_balance::{Algorithm, Balancer, EndpointSpec, EndpointState, HashScheme, IpHashMode, Tie};
 use keel_config::codes;
 use keel_config::model::{self, EndpointHost, HostHeader, Pool};
+use keel_http::grpc::Code;
 use keel_l7::{HashKey, HostPlan, PoolPlan};
 use keel_types::PoolId;
 use keel_upstream::{KeepAlive, Server, ServerAddress};
@@ -81,11 +82,24 @@ fn plan(report: &mut Report<'_>, id: PoolId, pool: &Pool, first_server: usize) -
         protocol: http2::protocol(pool.protocol),
         http2: http2::servers(&pool.http2),
         tls: tls::connector(report, pool),
+        retry_grpc: pool.retry_grpc.iter().map(grpc_code).collect(),
         hash_key: hash_key(pool),
         request_edits: edits::level(report, &pool.request_headers),
         host: Some(host(&pool.host)),
         tunnel_timeout_ms: ms(pool.timeouts.tunnel),
     })
+}
+
+fn grpc_code(status: &model::GrpcStatus) -> Code {
+    match status {
+        model::GrpcStatus::Cancelled => Code::Cancelled,
+        model::GrpcStatus::Unknown => Code::Unknown,
+        model::GrpcStatus::DeadlineExceeded => Code::DeadlineExceeded,
+        model::GrpcStatus::ResourceExhausted => Code::ResourceExhausted,
+        model::GrpcStatus::Aborted => Code::Aborted,
+        model::GrpcStatus::Internal => Code::Internal,
+        model::GrpcStatus::Unavailable => Code::Unavailable,
+    }
 }
 
 fn server(server: &model::Server) -> Server {
