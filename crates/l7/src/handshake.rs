@@ -1,6 +1,5 @@
 //! The TLS handshake with a client.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
@@ -14,21 +13,22 @@ use crate::client::Client;
 use crate::worker::Worker;
 
 /// A handshake that goes on; counted while it does.
-struct Going<'a>(&'a Cell<usize>);
+struct Going<'a> {
+    worker: &'a Worker,
+    listener: ListenerId,
+}
 
 impl<'a> Going<'a> {
-    fn enter(count: &'a Cell<usize>, max: usize) -> Option<Going<'a>> {
-        if count.get() >= max {
-            return None;
-        }
-        count.set(count.get() + 1);
-        Some(Going(count))
+    fn enter(worker: &'a Worker, listener: ListenerId, max: usize) -> Option<Going<'a>> {
+        worker
+            .begin_handshake(listener, max)
+            .then_some(Going { worker, listener })
     }
 }
 
 impl Drop for Going<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.worker.end_handshake(self.listener);
     }
 }
 
@@ -46,7 +46,7 @@ pub async fn handshake(
     let metrics = view.metrics.listener(listener);
     let plan = view.snapshot.listeners.get(usize::from(listener.0))?;
     let tls = plan.tls.as_ref()?;
-    let going = Going::enter(&worker.handshakes, tls.handshakes_max);
+    let going = Going::enter(worker, listener, tls.handshakes_max);
     let Some(_going) = going else {
         metrics.rejected(RejectReason::Handshakes);
         return None;

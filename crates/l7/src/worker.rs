@@ -126,8 +126,8 @@ pub struct Worker {
     heated: Cell<usize>,
     drain_due_ms: Cell<u64>,
     tunnels_due_ms: Cell<u64>,
-    /// TLS handshakes going on.
-    pub handshakes: Cell<usize>,
+    /// TLS handshakes going on, by listener.
+    handshakes: RefCell<Vec<usize>>,
     #[expect(
         clippy::vec_box,
         reason = "lent as boxes: moving one would cost more than a pointer"
@@ -170,7 +170,7 @@ impl Worker {
             heated: Cell::new(0),
             drain_due_ms: Cell::new(u64::MAX),
             tunnels_due_ms: Cell::new(u64::MAX),
-            handshakes: Cell::new(0),
+            handshakes: RefCell::default(),
             exchanges: RefCell::default(),
             handshake_rates: RefCell::default(),
         }
@@ -187,6 +187,33 @@ impl Worker {
         let view = self.view.borrow();
         let plan = view.snapshot.listeners.get(usize::from(listener.0));
         plan.is_some_and(|plan| plan.tls.is_some())
+    }
+
+    /// Counts a handshake that begins on a listener, when there is room below `max` for it.
+    pub fn begin_handshake(&self, listener: ListenerId, max: usize) -> bool {
+        let mut all = self.handshakes.borrow_mut();
+        let position = usize::from(listener.0);
+        if all.len() <= position {
+            all.resize(position + 1, 0);
+        }
+        match all.get_mut(position) {
+            Some(count) if *count < max => {
+                *count += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A handshake that was counted has ended.
+    pub fn end_handshake(&self, listener: ListenerId) {
+        if let Some(count) = self
+            .handshakes
+            .borrow_mut()
+            .get_mut(usize::from(listener.0))
+        {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// Whether a client may begin a handshake now; `per_second` is what one may.
