@@ -25,7 +25,7 @@ use arc_swap::ArcSwap;
 use crate::ask::{Ask, SelectFault, Selected};
 use crate::bits::Bits;
 use crate::board::{Board, Home};
-use crate::choose::{Choose, Look, Walk, keeps, want};
+use crate::choose::{Choose, Look, Walk, goes_by_board, keeps, want};
 use crate::hash::{mix, reduce};
 use crate::members::Members;
 use crate::round_robin::Turn;
@@ -379,8 +379,8 @@ impl Balancer {
         let mut view = View::read(&self.members, &self.rules, want, now_ms, &before);
         if let Some(board) = &self.board {
             board.open_exactly(&view.ready.bits, &view.warming, &self.members);
-            if board.keeps_scales() {
-                // The board's keys see to it.
+            if goes_by_board(&self.algorithm) {
+                // The keys see to it.
                 view.warming = Box::default();
             }
         }

@@ -157,9 +157,13 @@ impl<C: Cell> Board<C> {
         matches!(self.score, Some(Score::Time(_)))
     }
 
-    /// True when [`Board::open_exactly`] goes by shares.
-    pub(crate) fn keeps_scales(&self) -> bool {
-        !self.scales.is_empty()
+    /// The share of its traffic that the endpoint at `slot` gets, up to 1.
+    pub(crate) fn share(&self, slot: usize) -> f64 {
+        let scale = self
+            .scales
+            .get(slot)
+            .map_or(SCALE_FULL, |scale| scale.load());
+        scale as f64 / SCALE_FULL as f64
     }
 
     /// Opens exactly these endpoints, of which some get a share of their traffic only.

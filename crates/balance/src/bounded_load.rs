@@ -18,9 +18,15 @@ pub(crate) struct Load {
 }
 
 impl Bound {
-    /// True when a server with `active` requests and this weight may take one more.
-    pub(crate) fn allows(self, load: Load, active: u32, weight: u32) -> bool {
-        u64::from(active) < self.limit(load, weight)
+    /// True when a server with `active` requests, this weight and this share of its traffic may
+    /// take one more.
+    pub(crate) fn allows(self, load: Load, active: u32, weight: u32, share: f64) -> bool {
+        let limit = self.limit(load, weight);
+        if share < 1.0 {
+            f64::from(active) < (limit as f64 * share).ceil()
+        } else {
+            u64::from(active) < limit
+        }
     }
 
     /// Most requests of a server when the pool has one more than now.
@@ -43,7 +49,7 @@ mod tests {
         };
         assert_eq!(bound.limit(load, 1), 13);
         assert_eq!(bound.limit(load, 5), 63);
-        assert!(bound.allows(load, 12, 1) && !bound.allows(load, 13, 1));
+        assert!(bound.allows(load, 12, 1, 1.0) && !bound.allows(load, 13, 1, 1.0));
         assert_eq!(
             bound.limit(
                 Load {

@@ -115,6 +115,14 @@ pub(crate) fn want(algorithm: &Algorithm) -> Want {
     }
 }
 
+/// True when the choice goes by the board's keys alone.
+pub(crate) fn goes_by_board(algorithm: &Algorithm) -> bool {
+    matches!(
+        algorithm,
+        Algorithm::LeastTime { .. } | Algorithm::LeastConn { .. }
+    )
+}
+
 /// What the board has to keep; `None` when there is no need of one.
 pub(crate) fn keeps(algorithm: &Algorithm, members: &Members, rules: &PoolRules) -> Option<Keeps> {
     let bounded = matches!(
@@ -123,10 +131,6 @@ pub(crate) fn keeps(algorithm: &Algorithm, members: &Members, rules: &PoolRules)
             bounded_load: Some(_),
             ..
         }
-    );
-    let by_board = matches!(
-        algorithm,
-        Algorithm::LeastTime { .. } | Algorithm::LeastConn { .. }
     );
     let score = match algorithm {
         Algorithm::LeastTime { formula, .. } => Some(Score::Time(*formula)),
@@ -142,7 +146,7 @@ pub(crate) fn keeps(algorithm: &Algorithm, members: &Members, rules: &PoolRules)
         score,
         full,
         total: bounded,
-        scales: rules.slow_start.is_some() && by_board,
+        scales: rules.slow_start.is_some(),
     };
     (score.is_some() || full).then_some(keeps)
 }

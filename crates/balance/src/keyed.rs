@@ -89,7 +89,9 @@ impl Keyed {
         while walk.probes < most {
             let index = table.probe(walk)?;
             walk.probes += 1;
-            if view.is_ready(index) && self.allows(look, load, index) {
+            // With a bound the least loaded one is known, and better than the same one again.
+            let again = load.is_some() && look.ask.tried.contains(&index);
+            if !again && view.is_ready(index) && self.allows(look, load, index) {
                 return Some(index);
             }
         }
@@ -116,7 +118,9 @@ impl Keyed {
             return true;
         };
         let member = look.members.member(index);
-        bound.allows(load, member.state.active(), member.weight)
+        // Less for one that warms up, or it would get what is over the bound of all others.
+        let share = look.board.map_or(1.0, |board| board.share(index));
+        bound.allows(load, member.state.active(), member.weight, share)
     }
 }
 

@@ -12,6 +12,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::window::{Counts, Window, slot_ms};
 
+/// Standard errors that a success rate must lie off the mean: with 100 requests and half of them
+/// failing anywhere, ten more or less are chance, and a pool is looked at every second.
+const CHANCE_ERRORS: f64 = 5.0;
+
 /// When a server is ejected, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OutlierSettings {
@@ -116,7 +120,8 @@ impl OutlierSettings {
         (self.ejected_share_max.clamp(0.0, 1.0) * servers as f64) as usize
     }
 
-    /// The positions of servers whose success rate is an outlier, worst first.
+    /// The positions of servers whose success rate is an outlier, worst first: further below the
+    /// mean than the deviations say, than the least gap, and than chance explains.
     pub fn outliers(&self, counts: &[Counts]) -> Vec<usize> {
         let Some(settings) = self.success_rate else {
             return Vec::new();
@@ -138,9 +143,11 @@ impl OutlierSettings {
             .sum::<f64>()
             / many;
         let distance = (settings.deviations.max(0.0) * variance.sqrt()).max(settings.gap_min);
-        let mut found: Vec<usize> = (0..counts.len())
-            .filter(|at| enough(&counts[*at]) && counts[*at].bad_share() > mean + distance)
-            .collect();
+        let off = |counts: &Counts| {
+            let error = (mean * (1.0 - mean) / counts.total as f64).sqrt();
+            enough(counts) && counts.bad_share() > mean + distance.max(CHANCE_ERRORS * error)
+        };
+        let mut found: Vec<usize> = (0..counts.len()).filter(|at| off(&counts[*at])).collect();
         found.sort_by(|a, b| counts[*b].bad_share().total_cmp(&counts[*a].bad_share()));
         found
     }
