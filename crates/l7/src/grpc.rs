@@ -11,7 +11,7 @@ use crate::error::{Kind as Fault, Row};
 use crate::exchange::Exchange;
 use crate::h2::answer_head;
 use crate::heads::{write_field, write_length};
-use crate::own::keeps_alive;
+use crate::own::{body_is_out_of_the_way, keeps_alive};
 use crate::relay::Web;
 use crate::snapshot::RoutePlan;
 use crate::vars::with_date;
@@ -101,7 +101,7 @@ impl Call {
 pub(crate) async fn fail_call(walk: &mut Walk<'_>, row: &Row) -> Result<Next, Fault> {
     let mut out = walk.worker.bufs.take_string();
     let second = walk.worker.clock.unix_us(walk.worker.clock.now_us()) / 1_000_000;
-    let keep_alive = keeps_alive(walk) && walk.ex.up.is_done();
+    let keep_alive = row.keeps_connection && keeps_alive(walk) && body_is_out_of_the_way(walk);
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     with_date(second, |date| write_field(&mut out, b"Date", date));
     let told = walk

@@ -50,7 +50,7 @@ pub(crate) async fn answer_ourselves(
 
 /// Whether the request's body is out of the connection's input, so that the next request is at its
 /// front. A small one that is all here is thrown away for that.
-fn body_is_out_of_the_way(walk: &mut Walk<'_>) -> bool {
+pub(crate) fn body_is_out_of_the_way(walk: &mut Walk<'_>) -> bool {
     let Walk { ex, client, .. } = walk;
     if client.io.is_h2() {
         return true;

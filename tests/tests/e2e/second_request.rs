@@ -100,3 +100,38 @@ fn what_follows_a_host_or_target_that_is_refused() {
     is_never_a_request("GET /app HTTP/1.1\r\nHost: a@b", false);
     is_never_a_request("GET /app/..%2f HTTP/1.1\r\nHost: a", false);
 }
+
+/// A failure told as gRPC tells it leaves the body of the request where it would be read as the next one.
+#[test]
+fn a_body_behind_a_failed_call_is_no_request() {
+    let proxy = Proxy::start(
+        r#"
+listeners: { web: { bind: "127.0.0.1:0" } }
+routes: [ { match: { host: known.example }, respond: { status: 204 } } ]
+"#,
+    );
+    let inner = "GET /inner HTTP/1.1\r\nHost: known.example\r\n\r\n";
+    for kind in ["application/grpc", "application/grpc-web", "text/plain"] {
+        let head = format!(
+            "POST /a.B/C HTTP/1.1\r\nHost: unknown.example\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            inner.len()
+        );
+        let mut wire = proxy.wire();
+        wire.send(format!("{head}{inner}"));
+        assert_ne!(wire.answer().status(), 204, "{kind}");
+        wire.send("GET /own HTTP/1.1\r\nHost: unknown.example\r\n\r\n");
+        assert_eq!(
+            wire.answer().status(),
+            404,
+            "{kind}: all of the body was here"
+        );
+        let mut wire = proxy.wire();
+        wire.send(head);
+        assert_ne!(wire.answer().status(), 204, "{kind}");
+        wire.send(inner);
+        assert!(
+            wire.try_answer("GET").is_err(),
+            "{kind}: the body came late"
+        );
+    }
+}
