@@ -91,6 +91,21 @@ fn guards_hold_gauges_up_until_they_are_dropped() {
 }
 
 #[test]
+fn abuse_of_http2_by_kind() {
+    let registry = Registry::new(&names(), 2);
+    for worker in 0..2 {
+        let worker = registry.worker(worker);
+        let abuse = keel_http::H2Abuse::RapidReset;
+        worker.listener(ListenerId(0)).http2_abuse(abuse);
+    }
+    let text = rendered(&registry);
+    for (kind, count) in [("rapid_reset", 2), ("ping_flood", 0)] {
+        let name = format!("evenkeel_http2_abuse_total{{listener=\"web\",kind=\"{kind}\"}}");
+        assert_eq!(sample(&text, &name), count, "{name}");
+    }
+}
+
+#[test]
 fn what_is_counted_is_exported() {
     let registry = Registry::new(&names(), 2);
     let worker = registry.worker(1);
@@ -110,14 +125,8 @@ fn what_is_counted_is_exported() {
     worker.listener(ListenerId(0)).request();
     worker.listener(ListenerId(0)).bad_request();
     worker.listener(ListenerId(0)).handshake(false);
-    let abuse = worker.listener(ListenerId(0));
-    abuse.http2_abuse(keel_http::H2Abuse::RapidReset);
     let text = rendered(&registry);
     let rows = [
-        (
-            "evenkeel_http2_abuse_total{listener=\"web\",kind=\"rapid_reset\"}",
-            1,
-        ),
         ("evenkeel_requests_total", 3),
         ("evenkeel_request_errors_total", 1),
         (
