@@ -187,6 +187,28 @@ impl Proxy {
         run_to_end(command, SOON)
     }
 
+    /// Runs the binary to its end as a user without privileges, whoever runs the tests.
+    pub fn run_unprivileged(args: &[&str]) -> Exit {
+        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::process::CommandExt;
+        /// The user that owns nothing.
+        const NOBODY: u32 = 65_534;
+
+        let scratch = Scratch::new();
+        let binary = scratch.path().join("evenkeel");
+        std::fs::copy(evenkeel(), &binary).expect("room for a copy of the binary");
+        for path in [scratch.path(), &binary] {
+            let everybody = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(path, everybody).expect("our own file");
+        }
+        let mut command = Command::new(&binary);
+        command.args(args).current_dir("/");
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        run_to_end(command, SOON)
+    }
+
     /// Runs a subcommand on this configuration to its end: `check`, or a `run` that is meant to fail.
     pub fn run_on(subcommand: &str, config: &str, more: &[&str]) -> Exit {
         let scratch = Scratch::new();

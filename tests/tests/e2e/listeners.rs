@@ -37,6 +37,23 @@ fn a_port_in_use_is_an_error_with_exit_1() {
 }
 
 #[test]
+fn a_privileged_port_is_an_error_with_exit_1_that_says_how_to_get_it() {
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let first: u16 = first
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(1024);
+    if first <= 81 {
+        println!("skipped: every user may bind port 81 here");
+        return;
+    }
+    let to = ["--listen", "127.0.0.1:81", "--to", "127.0.0.1:9"];
+    Proxy::run_unprivileged(&[&["proxy"], &to[..]].concat())
+        .expect(1)
+        .says(&["127.0.0.1:81", "privilege"]);
+}
+
+#[test]
 fn an_address_that_is_not_ours_is_an_error_with_exit_1() {
     let config =
         "listeners: { web: { bind: \"192.0.2.1:8080\" } }\nroutes: [ { respond: { body: ok } } ]\n";
