@@ -40,6 +40,7 @@ mod limits;
 mod listeners;
 mod many_connections;
 mod metrics;
+mod peers_grpc;
 mod peers_h2;
 mod peers_tls;
 mod real_peers;

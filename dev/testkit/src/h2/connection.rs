@@ -34,8 +34,10 @@ pub struct Auto {
     pub settings: bool,
     /// Answer PING.
     pub pong: bool,
-    /// Give back at once what DATA took from the windows.
+    /// Give back what DATA took from the windows: once it is half of a window, as most clients do.
     pub windows: bool,
+    /// Give it back frame by frame instead.
+    pub eager: bool,
 }
 
 /// What has come.
@@ -110,6 +112,8 @@ pub(super) enum Out {
 pub(super) struct Stream {
     pub(super) send: i64,
     pub(super) recv: i64,
+    /// Taken from its window and not given back yet.
+    pub(super) taken: i64,
     pub(super) got_head: bool,
     pub(super) got_end: bool,
     pub(super) sent_end: bool,
@@ -141,6 +145,8 @@ pub struct Connection {
     pub(super) last_of_peer: u32,
     pub(super) send_window: i64,
     pub(super) recv_window: i64,
+    /// Taken from the connection's window and not given back yet.
+    pub(super) taken: i64,
     pub(super) theirs: BTreeMap<u16, u32>,
     /// SETTINGS that we sent, oldest first, and that were not acknowledged yet.
     pub(super) pending: VecDeque<Vec<(u16, u32)>>,
@@ -160,6 +166,7 @@ impl Connection {
                 settings: true,
                 pong: true,
                 windows: true,
+                eager: false,
             },
             decoder: Decoder::default(),
             open: None,
@@ -167,6 +174,7 @@ impl Connection {
             last_of_peer: 0,
             send_window: WINDOW,
             recv_window: WINDOW,
+            taken: 0,
             theirs: BTreeMap::new(),
             pending: VecDeque::new(),
             own_window: WINDOW,
@@ -266,6 +274,25 @@ impl Connection {
         self.send(&Frame::window_update(stream, by))
     }
 
+    /// Gives back what DATA took, as [`Auto`] says; nothing more for a stream that is over.
+    pub(super) fn give_back(&mut self, id: u32, used: i64, over: bool) {
+        let (eager, half) = (self.auto.eager, self.own_window / 2);
+        let number = |bytes: i64| u32::try_from(bytes).unwrap_or(0);
+        self.taken += used;
+        if self.taken > 0 && (eager || self.taken >= WINDOW / 2) {
+            let by = number(std::mem::take(&mut self.taken));
+            self.give(0, by);
+        }
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.taken += used;
+        if !over && stream.taken > 0 && (eager || stream.taken >= half) {
+            let by = number(std::mem::take(&mut stream.taken));
+            self.give(id, by);
+        }
+    }
+
     /// Resets a stream.
     pub fn reset(&mut self, stream: u32, code: u32) -> bool {
         if let Some(stream) = self.streams.get_mut(&stream) {
@@ -283,6 +310,7 @@ impl Connection {
         self.streams.entry(id).or_insert(Stream {
             send: window,
             recv,
+            taken: 0,
             got_head: false,
             got_end: false,
             sent_end: false,

@@ -98,12 +98,8 @@ impl Connection {
         if short && !late {
             self.fault("DATA that is not as long as Content-Length");
         }
-        if self.auto.windows && used > 0 {
-            let by = u32::try_from(used).unwrap_or(0);
-            self.give(0, by);
-            if !end && !late {
-                self.give(frame.stream, by);
-            }
+        if self.auto.windows {
+            self.give_back(frame.stream, used, end || late);
         }
         match late {
             true => None,
