@@ -453,6 +453,4 @@ fn time_score(formula: TimeFormula, active: u32, average_us: u32) -> u64 {
 }
 
 #[cfg(test)]
-mod scheduler;
-#[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@
 //! relaxed load before and a load and an addition after (one more of these when it was slow). A lock
 //! is taken only to change the state and by probes.
 //!
-//! A call that began before a change does not count after it. A probe that nobody told about (the
+//! A bad call that began before a change does not count after it. A probe that nobody told about (the
 //! client left) is given out again after the open time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -240,15 +240,18 @@ impl Breaker {
         if pass.is_probe() {
             return self.record_probe(pass, failed || slow, now_ms);
         }
+        if !failed && !slow {
+            self.calls.call(self.slot_ms, now_ms, false);
+            return None;
+        }
+        if self.word.load(Ordering::Relaxed) != pass.word {
+            return None;
+        }
         self.calls.call(self.slot_ms, now_ms, failed);
         if slow {
             self.slow.bad(self.slot_ms, now_ms);
         }
-        if failed || slow {
-            self.judge(pass, now_ms)
-        } else {
-            None
-        }
+        self.judge(pass, now_ms)
     }
 
     /// Gives leave back unused: the call was not made, or its end tells nothing.
@@ -480,5 +483,6 @@ mod tests {
         for pass in &late[20..] {
             assert_eq!(breaker.record(*pass, true, 1, 6_003), None);
         }
+        assert_eq!(breaker.counts(6_003).0, Counts::default());
     }
 }

@@ -65,13 +65,10 @@ impl RetryBudget {
 
     /// Asks for one extra attempt; true when it may be made, and then it counts.
     pub fn spend(&self, now_ms: u64) -> bool {
-        self.window.bad(self.slot_ms, now_ms);
-        let counts = self.window.counts(self.slot_ms, now_ms);
-        let within = counts.bad <= self.settings.allowance(counts.total);
-        if !within {
-            self.window.take_back(self.slot_ms, now_ms);
-        }
-        within
+        let settings = &self.settings;
+        self.window.bad_within(self.slot_ms, now_ms, |counts| {
+            counts.bad <= settings.allowance(counts.total)
+        })
     }
 
     /// Extra attempts that are left now.

@@ -1,4 +1,4 @@
-//! The atomic word that a board is made of, as a trait: tests put in words under a scheduler of
+//! The atomic word that boards and windows are made of, as a trait: tests put in words under a scheduler of
 //! their own and so reach the rare orders of events. Every access is sequentially consistent; the
 //! board's proof needs that.
 
@@ -11,6 +11,7 @@ pub(crate) trait Cell: std::fmt::Debug + Send + Sync {
     fn store(&self, value: u64);
     fn swap(&self, value: u64) -> u64;
     fn fetch_add(&self, value: u64);
+    fn compare_exchange(&self, current: u64, new: u64) -> Result<u64, u64>;
     fn fetch_min(&self, value: u64);
     fn fetch_or(&self, value: u64);
     fn fetch_and(&self, value: u64);
@@ -39,6 +40,11 @@ impl Cell for AtomicU64 {
     #[inline]
     fn fetch_add(&self, value: u64) {
         AtomicU64::fetch_add(self, value, SeqCst);
+    }
+
+    #[inline]
+    fn compare_exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
+        AtomicU64::compare_exchange(self, current, new, SeqCst, SeqCst)
     }
 
     #[inline]

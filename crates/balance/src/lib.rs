@@ -61,6 +61,8 @@ mod rendezvous;
 mod ring;
 mod round_robin;
 mod rules;
+#[cfg(test)]
+mod scheduler;
 mod slow_start;
 mod spec;
 mod split;

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use proptest::prelude::*;
 
-use super::scheduler::{self, Stepped};
 use super::*;
 use crate::members::Members;
 use crate::rules::PoolRules;
+use crate::scheduler::{self, Stepped};
 use crate::spec::EndpointSpec;
 use crate::state::EndpointState;
 

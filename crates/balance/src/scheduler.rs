@@ -1,7 +1,8 @@
 //! Runs threads one step at a time, in an order drawn from a seed: every access to a [`Stepped`]
 //! cell is a step, before which any other thread may be put in. Orders that real threads meet once
 //! in a million requests come up within a few hundred runs, and a seed brings each back. The
-//! accesses are sequentially consistent, as those of the board are.
+//! accesses are sequentially consistent, as those of the board are. A thread under it must not wait
+//! for a lock that another may hold over a step.
 
 use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
@@ -30,7 +31,7 @@ thread_local! {
 }
 
 /// Runs these to their ends, in the order that the seed says.
-pub(super) fn run(seed: u64, switch_one_in: u64, bodies: Vec<Box<dyn FnOnce() + Send + '_>>) {
+pub(crate) fn run(seed: u64, switch_one_in: u64, bodies: Vec<Box<dyn FnOnce() + Send + '_>>) {
     let threads = Threads {
         running: seed as usize % bodies.len(),
         alive: (0..bodies.len()).collect(),
@@ -104,7 +105,7 @@ impl Threads {
 
 /// A word, every access to which is a step.
 #[derive(Debug)]
-pub(super) struct Stepped(AtomicU64);
+pub(crate) struct Stepped(AtomicU64);
 
 impl Stepped {
     fn step(&self) -> &AtomicU64 {
@@ -135,6 +136,10 @@ impl Cell for Stepped {
 
     fn fetch_add(&self, value: u64) {
         Cell::fetch_add(self.step(), value);
+    }
+
+    fn compare_exchange(&self, current: u64, new: u64) -> Result<u64, u64> {
+        Cell::compare_exchange(self.step(), current, new)
     }
 
     fn fetch_min(&self, value: u64) {
