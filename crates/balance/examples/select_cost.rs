@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use keel_balance::{
-    Algorithm, Ask, Balancer, EndpointSpec, EndpointState, HashScheme, IpHashMode, Outcome, Tie,
-    TimeFormula, hash_key,
+    Algorithm, Ask, Balancer, Breaker, BreakerSettings, BudgetSettings, ConcurrencySettings,
+    EndpointSpec, EndpointState, HashScheme, HedgeSettings, Hedger, IpHashMode, Limiter, Outcome,
+    OutlierSettings, Passive, PoolRules, RetryBudget, Tie, TimeFormula, hash_key,
 };
 
 const SIZES: [usize; 4] = [1, 10, 100, 1_000];
@@ -36,8 +37,23 @@ fn main() {
     row("round_robin, max_connections", &limited);
     let costs = SIZES.map(full_cost);
     row("every server full (refusal)", &costs);
-    row("report of a success", &SIZES.map(report_cost));
+    row(
+        "report of a success",
+        &SIZES.map(|size| report_cost(size, PoolRules::default())),
+    );
+    let outlier = || PoolRules {
+        passive: Passive::Outlier(OutlierSettings::default()),
+        ..PoolRules::default()
+    };
+    let costs = SIZES.map(|size| report_cost(size, outlier()));
+    row("report of a success, outlier ejection", &costs);
     row("record_response, least_time", &SIZES.map(record_cost));
+    println!("\nnanoseconds per request that is let through\n");
+    println!("| what | one thread | two at once, each |\n|---|---|---|");
+    for (name, guard) in guards() {
+        let alone = guard_cost(&*guard, 1);
+        println!("| {name} | {alone:.0} | {:.0} |", guard_cost(&*guard, 2));
+    }
     println!("\nthe same with two threads at once, per request of each\n");
     println!("| algorithm | 1 server | 10 | 100 | 1,000 |\n|---|---|---|---|---|");
     for (name, algorithm) in algorithms() {
@@ -102,7 +118,65 @@ fn algorithms() -> Vec<(&'static str, Algorithm)> {
     ]
 }
 
+/// What stands around a request, by name.
+fn guards() -> Vec<(&'static str, Box<dyn Fn(u64) + Sync>)> {
+    let breaker = Breaker::new(BreakerSettings::default());
+    let budget = RetryBudget::new(BudgetSettings::default());
+    let hedger = Hedger::new(HedgeSettings::default());
+    let limiter = Arc::new(Limiter::new(ConcurrencySettings::default()));
+    vec![
+        (
+            "circuit breaker, admit and record",
+            Box::new(move |at| {
+                if let Ok((pass, _)) = breaker.admit(at) {
+                    black_box(breaker.record(pass, false, 1, at));
+                }
+            }),
+        ),
+        (
+            "retry budget, request",
+            Box::new(move |at| budget.request(at)),
+        ),
+        (
+            "hedging, delay and response time",
+            Box::new(move |at| {
+                black_box(hedger.due_us(0));
+                hedger.record(1_000 + at % 512, at);
+            }),
+        ),
+        (
+            "adaptive concurrency, enter and finish",
+            Box::new(move |at| {
+                if let Some(place) = limiter.enter() {
+                    black_box(place.finish(1_000 + at % 512, at));
+                }
+            }),
+        ),
+    ]
+}
+
+fn guard_cost(guard: &(dyn Fn(u64) + Sync), threads: usize) -> f64 {
+    let run = || (0..REQUESTS).for_each(|number| guard(1_000 + number / 64));
+    quickest(|| {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            (1..threads).for_each(|_| drop(scope.spawn(run)));
+            run();
+        });
+        start.elapsed().as_nanos() as f64 / REQUESTS as f64
+    })
+}
+
 fn pool(algorithm: Algorithm, size: usize, change: impl Fn(&mut EndpointSpec)) -> Balancer {
+    pool_with(algorithm, size, PoolRules::default(), change)
+}
+
+fn pool_with(
+    algorithm: Algorithm,
+    size: usize,
+    rules: PoolRules,
+    change: impl Fn(&mut EndpointSpec),
+) -> Balancer {
     let endpoint = |index: usize| {
         let mut spec = EndpointSpec::new(format!("10.0.{}.{}:8080", index / 250, index % 250))
             .weight(1 + index as u32 % 3);
@@ -111,7 +185,8 @@ fn pool(algorithm: Algorithm, size: usize, change: impl Fn(&mut EndpointSpec)) -
         state.record_response(1_000 + 37 * index as u64 % 900, 0);
         (spec, state)
     };
-    Balancer::new(algorithm, (0..size).map(endpoint).collect()).expect("a valid pool")
+    let endpoints = (0..size).map(endpoint).collect();
+    Balancer::with_rules(algorithm, endpoints, rules).expect("a valid pool")
 }
 
 fn ask(number: u64) -> Ask<'static> {
@@ -162,8 +237,8 @@ fn full_cost(size: usize) -> f64 {
     })
 }
 
-fn report_cost(size: usize) -> f64 {
-    let balancer = pool(Algorithm::RoundRobin, size, |_| {});
+fn report_cost(size: usize, rules: PoolRules) -> f64 {
+    let balancer = pool_with(Algorithm::RoundRobin, size, rules, |_| {});
     quickest(|| {
         let start = Instant::now();
         for number in 0..REQUESTS as usize {
