@@ -468,6 +468,8 @@ fn check_length(frame: &Frame, limits: &H2GuardLimits) -> Result<(), H2Abuse> {
 }
 
 #[cfg(test)]
+mod breaches;
+#[cfg(test)]
 mod fair;
 #[cfg(test)]
 mod tests;

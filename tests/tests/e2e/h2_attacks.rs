@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use keel_testkit::client::End;
 use keel_testkit::h2::frame::{self, PREFACE, code, setting};
 use keel_testkit::h2::{Frame, encode};
-use keel_testkit::{H2Wire, Origin, Proxy, Wire};
+use keel_testkit::{H2Wire, Origin, Proxy, Reply, Wire};
 
 use crate::memory_bound;
 
@@ -454,4 +454,28 @@ fn silence_is_ended() {
         );
     });
     assert_eq!(reached, TIMES);
+}
+
+/// The client offers an endless table for header compression: what answers have in their heads would be kept for as long
+/// as the connection lasts.
+#[test]
+fn a_table_without_end() {
+    let origin = Origin::answering(|seen| {
+        let value = seen.head.target.repeat(400);
+        Reply::text("ok").with("X-Big", &value)
+    });
+    let proxy = Proxy::before_with(&[origin.address()], "", "workers: 1");
+    let load = |size: u32| {
+        let settings = [(setting::HEADER_TABLE_SIZE, size)];
+        let mut wire = H2Wire::connect_with(proxy.address(), &settings);
+        for at in 0..REQUESTS_OF_A_CONNECTION {
+            wire.get(&format!("/{at:015}")).expect(200);
+        }
+        proxy.usage().rss_bytes
+    };
+    let before = load(4096);
+    let grown = load(u32::MAX).saturating_sub(before);
+    println!("grown by {grown} bytes");
+    // 6.4 KB for each of 500 answers.
+    assert!(grown < memory_bound(GROWTH_MAX), "grown by {grown} bytes");
 }
