@@ -118,8 +118,11 @@ fn algorithms() -> Vec<(&'static str, Algorithm)> {
     ]
 }
 
+/// What is done around a request at this time.
+type Guard = Box<dyn Fn(u64) + Sync>;
+
 /// What stands around a request, by name.
-fn guards() -> Vec<(&'static str, Box<dyn Fn(u64) + Sync>)> {
+fn guards() -> Vec<(&'static str, Guard)> {
     let breaker = Breaker::new(BreakerSettings::default());
     let budget = RetryBudget::new(BudgetSettings::default());
     let hedger = Hedger::new(HedgeSettings::default());
