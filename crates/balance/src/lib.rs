@@ -6,6 +6,24 @@
 //! looks at the whole pool: a choice costs the same at 1 and at 1,000 servers, within a few dozen
 //! nanoseconds (`examples/select_cost.rs` prints the table).
 //!
+//! What takes a server out and brings it back is [`PoolRules`]: passive health ([`Passive`]), the
+//! panic threshold ([`Panic`]), slow start ([`SlowStart`]) and tiers. Active checks ([`Check`]) tell
+//! the balancer their verdict with [`Balancer::checked`].
+//!
+//! Beside the balancer stand units of their own, each a decision without its deed, in the order in
+//! which a request meets them:
+//!
+//! | unit | decides | costs a request |
+//! |---|---|---|
+//! | [`Limiter`] | whether the pool takes one more, from how slow it has become | 27 ns |
+//! | [`WaitQueue`] | who is next when every server is full | nothing unless full |
+//! | [`Breaker`] | whether a pool or a server is asked at all | 6 ns |
+//! | [`Hedger`] | when a second server is asked because the first is slow | 5 ns |
+//! | [`RetryBudget`] | whether there may be one more attempt, retry or hedge | 5 ns |
+//! | [`Backoff`] | how long to wait before it | nothing unless retried |
+//!
+//! `examples/recovery_curves.rs` prints what they do in an outage, in virtual time.
+//!
 //! What is shared by whom: a [`Balancer`] belongs to one configuration and is shared by all
 //! workers; an [`EndpointState`] is the live side of one server of one pool and goes on over
 //! reloads; a [`Permit`] is one request's place at a server.
