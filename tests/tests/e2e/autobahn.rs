@@ -82,7 +82,12 @@ fn as_without_a_proxy() {
         for (case, found) in cases {
             let expected = direct.get(case).expect("the same cases");
             for key in ["behavior", "behaviorClose", "remoteCloseCode"] {
-                if found[key] != expected[key] {
+                // An echo that comes before the breach, or does not, is a matter of time: both are right.
+                let word = |value: &Value| match value.as_str() {
+                    Some("NON-STRICT") => json!("OK"),
+                    _ => value.clone(),
+                };
+                if word(&found[key]) != word(&expected[key]) {
                     other.push(format!(
                         "{agent} {case}: {key} {} and not {}",
                         found[key], expected[key]
