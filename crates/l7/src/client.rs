@@ -129,8 +129,12 @@ impl Client {
         }
     }
 
-    /// The handshake is over: what goes on goes over `stream`.
-    pub fn secure(&mut self, stream: Stream) {
+    /// The handshake is over: what goes on goes over `stream`, and the time for the first head begins.
+    pub fn secure(&mut self, worker: &Worker, stream: Stream) {
+        let view = worker.view();
+        if let Some(plan) = view.snapshot.listeners.get(usize::from(self.listener.0)) {
+            self.head_due_ms = worker.clock.now_ms() + plan.head_timeout_ms;
+        }
         self.tls = stream.facts().map(|facts| Rc::new(facts.clone()));
         self.io = Io::Bytes(stream);
     }

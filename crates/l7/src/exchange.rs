@@ -42,6 +42,9 @@ pub struct Record {
     pub end_us: u64,
     /// Status sent to the client, 0 for none.
     pub status: u16,
+    /// Status that the failure would have, where the client is told it in another way (gRPC); 0 for
+    /// none.
+    pub failed_as: u16,
     /// Status that the server answered, 0 for none.
     pub server_status: u16,
     /// Bytes sent to the client, heads and framing included.
@@ -85,6 +88,7 @@ impl Default for Record {
             answered_us: 0,
             end_us: 0,
             status: 0,
+            failed_as: 0,
             server_status: 0,
             bytes_sent: 0,
             body_bytes_sent: 0,

@@ -23,7 +23,12 @@ pub fn finish(walk: &mut Walk<'_>) {
     } else {
         view.metrics.route(record.route)
     };
-    metrics.finish(record.status, took);
+    let status = match record.failed_as {
+        0 => record.status,
+        // The client of gRPC got 200 and a status of its own behind it: a failure all the same.
+        failed_as => failed_as,
+    };
+    metrics.finish(status, took);
     metrics.bytes(record.bytes_received, record.bytes_sent);
     let Some(route) = view.snapshot.routes.get(record.route.0 as usize) else {
         return;

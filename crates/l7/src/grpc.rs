@@ -119,7 +119,9 @@ pub(crate) async fn fail_call(walk: &mut Walk<'_>, row: &Row) -> Result<Next, Fa
         }
     }
     out.extend_from_slice(b"\r\n");
+    walk.copy_sent(&out);
     walk.ex.record.status = 200;
+    walk.ex.record.failed_as = row.status;
     walk.answer_begun = true;
     let timeout_ms = walk.listener.send_timeout_ms;
     let sent = match walk.client.io.h2() {

@@ -52,7 +52,7 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client, held: Held) {
         };
         // Boxed, so that what lasts does not carry the room for it.
         match Box::pin(handshake(&worker, tcp, client.peer, client.listener)).await {
-            Some(stream) => client.secure(stream),
+            Some(stream) => client.secure(&worker, stream),
             None => return,
         }
     }

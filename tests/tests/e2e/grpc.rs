@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use keel_testkit::h2::Event;
 use keel_testkit::h2::frame::code;
-use keel_testkit::wait::SOON;
+use keel_testkit::wait::{SOON, until_true};
 use keel_testkit::{Ask, H2Origin, H2Reply, H2Wire, Origin, Proxy};
 
 const H2C: &str = "protocol: http2, max_fails: 0";
@@ -160,6 +160,18 @@ fn failures_of_ours_are_told_as_grpc_does() {
     );
     let plain = wire.get("/kit.Echo/Say");
     assert_eq!(plain.status, 502, "who does not call gets HTTP");
+    // To the client it is a 200, to whoever watches it is a failure.
+    let counted = || {
+        let metrics = Ask::get(proxy.admin(), "/metrics").send().text();
+        let failed = |line: &&str| {
+            line.starts_with("evenkeel_route_requests_total{") && line.contains("5xx")
+        };
+        metrics
+            .lines()
+            .filter(failed)
+            .any(|line| line.ends_with(" 2"))
+    };
+    until_true("two failures are counted", counted);
 }
 
 #[test]
