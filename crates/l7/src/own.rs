@@ -1,11 +1,12 @@
 //! Answers of our own, and what becomes of the client's connection after them.
 
+use keel_http::grpc::{Code, Kind as Protocol, write_status};
 use keel_http::{BodyLength, Version};
 use keel_types::{Reason, Side, Termination};
 
 use crate::driver::Next;
 use crate::error::Kind;
-use crate::grpc::fail_call;
+use crate::grpc::{Call, fail_call};
 use crate::h2::answer_head;
 use crate::reply::{Reply, ReplyFacts, error_body, fixed, render_location, write_reply};
 use crate::snapshot::{RoutePlan, Target};
@@ -132,7 +133,10 @@ pub(crate) async fn fail(walk: &mut Walk<'_>, kind: Kind) -> Next {
     }
     if walk.answer_begun {
         if walk.client.io.is_h2() {
-            return Next::Reset;
+            return match end_call(walk, kind) {
+                true => Next::Linger,
+                false => Next::Reset,
+            };
         }
         let until_close = walk.ex.head.version == Version::Http10;
         return if until_close {
@@ -170,6 +174,29 @@ pub(crate) async fn fail(walk: &mut Walk<'_>, kind: Kind) -> Next {
         Ok(next) => next,
         Err(_) => Next::Close,
     }
+}
+
+/// Ends a call of gRPC whose answer has begun with trailers that tell the failure, as a server of its own would: a
+/// reset has no status that says what it was. False when that cannot be done.
+fn end_call(walk: &mut Walk<'_>, kind: Kind) -> bool {
+    let in_grpc = |call: Call| call.kind == Protocol::Grpc && !call.bridged;
+    let unsaid = walk.ex.answer_framing.declared_length.is_none();
+    let client_left = matches!(
+        kind,
+        Kind::ClientGone | Kind::ClientAborted | Kind::ClientStalled
+    );
+    if client_left || !unsaid || !walk.ex.call.is_some_and(in_grpc) {
+        return false;
+    }
+    let row = kind.row();
+    let mut trailers = walk.worker.bufs.take_string();
+    write_status(Code::of_failure(row.status), row.text, &mut trailers);
+    let ended = walk.client.io.h2().is_some_and(|stream| {
+        // One that has ended already was told all, and is to be reset as before.
+        !stream.has_ended() && stream.end(&trailers).is_ok()
+    });
+    walk.worker.bufs.give_string(trailers);
+    ended
 }
 
 /// Why the bytes of a peer were refused stands in no status code: it is told to whoever debugs.

@@ -204,6 +204,33 @@ fn deadlines_are_kept_to() {
 }
 
 #[test]
+fn a_call_whose_answer_has_begun_ends_with_a_status() {
+    let (sender, receiver) = channel();
+    let sender = Mutex::new(sender);
+    let origin = H2Origin::new("grpc").scripted(move |stage| {
+        while let Some(seen) = stage.request_head() {
+            let head = [(":status", "200"), ("content-type", "application/grpc")];
+            stage.connection.head(seen.stream, &head, false);
+            stage.connection.data(seen.stream, message(b"first"), false);
+            let code = stage.await_reset(seen.stream);
+            let _heard = sender.lock().expect("no panic").send(code);
+        }
+    });
+    let proxy = Proxy::before_with(&[origin.address()], H2C, "workers: 1");
+    let mut wire = H2Wire::connect(proxy.address());
+    let stream = call(&mut wire, "/kit.Echo/Watch", &[("grpc-timeout", "400m")]);
+    let answer = wire.answer(stream);
+    assert_eq!(answer.body, message(b"first"));
+    assert_eq!(
+        answer.trailer("grpc-status").as_deref(),
+        Some("4"),
+        "DEADLINE_EXCEEDED and not a reset: {:?}",
+        answer.reset
+    );
+    assert_eq!(receiver.recv_timeout(SOON), Ok(Some(code::CANCEL)));
+}
+
+#[test]
 fn cancellation_goes_both_ways() {
     let (sender, receiver) = channel();
     let sender = Mutex::new(sender);
