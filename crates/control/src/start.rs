@@ -150,10 +150,7 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
         drain: drain.clone(),
         gate: Arc::new(Gate::new(connections_max)),
     });
-    let drain_times = DrainTimes {
-        requests: model.process.drain_timeout,
-        tunnels: model.process.drain_timeout_tunnels,
-    };
+    let drain_times = drain_times(model);
     let watching = watch.spawn().map_err(StartFault::Thread)?;
     let threads = spawn_workers(model, &shared, sockets, workers, drain_times)?;
     Ok(Running {
@@ -167,6 +164,13 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
         threads,
         _watching: watching,
     })
+}
+
+fn drain_times(model: &Model) -> DrainTimes {
+    DrainTimes {
+        requests: model.process.drain_timeout,
+        tunnels: model.process.drain_timeout_tunnels,
+    }
 }
 
 impl Running {
