@@ -302,12 +302,15 @@ impl Balancer {
         if ready.any(|bits| self.any_full(bits, ask)) {
             return Err(SelectFault::AllFull);
         }
-        // Everybody who is ready was tried, and failed: rather one that rests than an error.
-        if let Some(selected) = self.any_of(&view.open, start, true, ask) {
-            return Ok(selected);
-        }
-        if self.any_full(&view.open, ask) {
-            return Err(SelectFault::AllFull);
+        // Everybody who is ready was tried, and failed: rather one that rests than an error, and
+        // rather one whose checks fail than that.
+        for last in [&view.open, &view.failing] {
+            if let Some(selected) = self.any_of(last, start, true, ask) {
+                return Ok(selected);
+            }
+            if self.any_full(last, ask) {
+                return Err(SelectFault::AllFull);
+            }
         }
         let nobody = view.open.is_empty() && view.ready.bits.is_empty();
         Err(if nobody {

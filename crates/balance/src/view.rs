@@ -71,8 +71,10 @@ pub(crate) struct View {
     /// Healthy endpoints of other tiers, in their order, to turn to when none of `ready` takes the
     /// request.
     pub(crate) spares: Box<[Bits]>,
-    /// Everybody open whose checks do not fail: the last resort.
+    /// Everybody open whose checks do not fail: the last resort but one.
     pub(crate) open: Bits,
+    /// Everybody open whose checks fail: the last resort. It may be back, and the check not yet.
+    pub(crate) failing: Bits,
     /// Those of `ready` that get their traffic by degrees.
     pub(crate) warming: Box<[Warming]>,
 }
@@ -105,6 +107,7 @@ impl View {
             ready: Arc::default(),
             spares: Box::default(),
             open: Bits::default(),
+            failing: Bits::default(),
             warming: Box::default(),
         }
     }
@@ -119,7 +122,7 @@ impl View {
     ) -> Self {
         let len = members.len();
         let rests = Bits::of(len, |index| members.member(index).state.is_resting(now_ms));
-        let mut open = Bits::of(len, |index| members.specs()[index].is_open());
+        let open = Bits::of(len, |index| members.specs()[index].is_open());
         let (serving, mut spares) = ranks(members, rules, &open, &rests);
         let (tier, bits) = match serving {
             Some(rank) => (Tier::Rank(rank as u8), spares.remove(rank)),
@@ -130,11 +133,14 @@ impl View {
             }
         };
         let closed = rules.panic.action == PanicAction::FailClosed;
-        let last_resort = |index: usize| match tier {
-            Tier::Resting => true,
-            _ => !closed && !members.member(index).state.is_down(),
+        let fails = |index: usize| match tier {
+            // All are asked alike.
+            Tier::Resting => false,
+            _ => members.member(index).state.is_down(),
         };
-        open = Bits::of(len, |index| open.contains(index) && last_resort(index));
+        let may = |index: usize| open.contains(index) && (tier == Tier::Resting || !closed);
+        let failing = Bits::of(len, |index| may(index) && fails(index));
+        let open = Bits::of(len, |index| may(index) && !fails(index));
         let ready = if before.ready.bits == bits && before.tier == tier {
             Arc::clone(&before.ready)
         } else {
@@ -155,6 +161,7 @@ impl View {
             ready,
             spares: spares.into(),
             open,
+            failing,
             warming: warming.into(),
         }
     }

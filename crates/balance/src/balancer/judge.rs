@@ -45,8 +45,8 @@ impl Balancer {
     }
 
     /// Takes what the active checks of an endpoint say; `Some` when that is a change. While they
-    /// fail it gets nothing (unless too few others are left); when they pass again it is back at
-    /// once, whatever its rest.
+    /// fail it gets nothing (unless too few others are left, or all others were tried); when they
+    /// pass again it is back at once, whatever its rest.
     pub fn checked(&self, index: usize, passes: bool, now_ms: u64) -> Option<Transition> {
         self.members.spec(index)?;
         let state = &self.members.member(index).state;

@@ -9,6 +9,7 @@ mod pool;
 
 mod breaker;
 mod budget;
+mod chaos;
 mod checks;
 mod concurrency;
 mod hedge;

@@ -214,6 +214,62 @@ fn max_fails_means_nothing_to_it() {
     assert_eq!(balancer.state(1).rests_until_ms(), 30_004);
 }
 
+/// What led to an ejection is paid for with it: the next failure is the first again.
+#[test]
+fn a_server_that_is_back_begins_anew() {
+    let settings = OutlierSettings {
+        consecutive: 0,
+        window_ms: 600_000,
+        ejection_ms: 1_000,
+        ..OutlierSettings::default()
+    };
+    let balancer = pool(2, settings);
+    for now in 0..20 {
+        let change = balancer.report(0, Outcome::Failure, now);
+        assert_eq!(change.is_some(), now == 19);
+    }
+    let mut random = Random(2);
+    for now in 1_019..1_025 {
+        request(&balancer, &mut random, now, |_, _| false);
+    }
+    assert_eq!(balancer.state(0).rests_until_ms(), 0);
+    assert_eq!(balancer.report(0, Outcome::Failure, 1_030), None);
+    for now in 1_031..1_060 {
+        balancer.report(0, Outcome::Failure, now);
+    }
+    let end = balancer.state(0).rests_until_ms();
+    assert!((3_031..3_060).contains(&end), "{end}: twice as long");
+}
+
+/// When all are ejected all are asked; what fails then does not prolong the ejections.
+#[test]
+fn failures_of_a_panic_do_not_prolong_ejections() {
+    let settings = OutlierSettings {
+        ejected_share_max: 1.0,
+        ..OutlierSettings::default()
+    };
+    let balancer = pool(2, settings);
+    let mut random = Random(1);
+    for now in 0..40 {
+        request(&balancer, &mut random, now, |_, _| true);
+    }
+    let ends = [0, 1].map(|index| balancer.state(index).rests_until_ms());
+    assert!(
+        ends.iter().all(|end| (30_000..30_040).contains(end)),
+        "{ends:?}"
+    );
+    for now in (100..29_000).step_by(100) {
+        let (_, failed, change) = request(&balancer, &mut random, now, |_, _| true);
+        assert!(failed && change.is_none());
+    }
+    assert_eq!(
+        [0, 1].map(|index| balancer.state(index).rests_until_ms()),
+        ends
+    );
+    let (_, _, change) = request(&balancer, &mut random, 29_500, |_, _| false);
+    assert_eq!(change, Some(Transition::Recovered));
+}
+
 #[test]
 fn threads_never_eject_more_than_the_share() {
     for round in 0..50u64 {

@@ -127,8 +127,10 @@ fn allowed(balancer: &Balancer, ask: &Ask<'_>) -> Result<BTreeSet<usize>, Select
                     .map(|tier| in_tier(*tier).filter(healthy).collect())
                     .collect(),
             );
-            let spared = |at: &usize| !closed && !state(at).is_down();
-            stages.push(vec![open.iter().copied().filter(spared).collect()]);
+            for down in [false, true] {
+                let last = |at: &usize| !closed && state(at).is_down() == down;
+                stages.push(vec![open.iter().copied().filter(last).collect()]);
+            }
         }
         None if closed && !open.is_empty() => return Err(SelectFault::TooFewHealthy),
         None => stages.push(vec![open.clone()]),

@@ -113,6 +113,31 @@ fn keys_are_consistent_in_every_tier() {
     }
 }
 
+/// A pool whose primaries are drained: its backups keep their keys, also when all of them fail.
+#[test]
+fn keys_stay_when_a_drained_tier_comes_first() {
+    let endpoints = specs(&[0, 1, 1, 1]).into_iter();
+    let endpoints = endpoints.map(|spec| (spec, Arc::new(EndpointState::new())));
+    let rules = PoolRules {
+        tiers: vec![0, 1, 1, 1],
+        ..PoolRules::default()
+    };
+    let balancer = Balancer::with_rules(hash(RENDEZVOUS), endpoints.collect(), rules).unwrap();
+    let at = |now: u64, key: u64| {
+        let ask = Ask {
+            hash: Some(hash_key(&key.to_le_bytes())),
+            ..Ask::at(now, now.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        };
+        balancer.select(&ask).unwrap().index
+    };
+    let before: Vec<usize> = (0..300).map(|key| at(1, key)).collect();
+    for index in 1..4 {
+        balancer.checked(index, false, 2);
+    }
+    let after: Vec<usize> = (0..300).map(|key| at(3 + key, key)).collect();
+    assert_eq!(before, after);
+}
+
 #[test]
 fn every_server_has_a_tier_or_none() {
     let rules = PoolRules {
