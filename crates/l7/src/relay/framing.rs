@@ -69,6 +69,9 @@ impl Relay {
             web.data(data, &mut made)?;
             self.data_len = 0;
             self.body_bytes += made.len() as u64;
+            if self.body_bytes > self.body_bytes_max {
+                return Err(RelayFault::TooLarge);
+            }
             if self.encode == Encode::Chunked && !made.is_empty() {
                 write_chunk_size(&mut self.prefix, made.len());
                 self.suffix.extend_from_slice(b"\r\n");
