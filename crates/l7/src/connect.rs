@@ -30,14 +30,18 @@ pub(crate) async fn open(
         .connect_ms
         .unwrap_or(plan.pool.connect_timeout_ms);
     let start = walk.worker.clock.tick();
-    let due_ms = (start / 1000).saturating_add(timeout_ms);
+    let connect_ms = (start / 1000).saturating_add(timeout_ms);
+    let due = match walk.ex.call {
+        Some(call) if call.due_ms < connect_ms => (call.due_ms, Kind::DeadlinePassed),
+        _ => (connect_ms, Kind::ConnectTimeout),
+    };
     let link = match plan.protocol {
         ServerProtocol::Http1 => {
-            let connection = connect(walk, plan, server, due_ms).await?;
+            let connection = connect(walk, plan, server, due).await?;
             Link::of(connection)
         }
         ServerProtocol::Http2 | ServerProtocol::Auto => {
-            open_stream(walk, plan, server, due_ms).await?
+            open_stream(walk, plan, server, due).await?
         }
     };
     let took = walk.worker.clock.tick().saturating_sub(start);
@@ -52,26 +56,38 @@ async fn open_stream(
     walk: &mut Walk<'_>,
     plan: &PoolPlan,
     server: usize,
-    due_ms: u64,
+    due: (u64, Kind),
 ) -> Result<Link, Kind> {
     let number = plan.pool.first_server + server;
     let worker = walk.worker;
     let requests_max = plan.pool.keep_alive.requests_max;
     loop {
         match worker.h2.find(number, &plan.http2, requests_max) {
-            Some(Way::Call(call)) => return Ok(Link::on(call)),
-            Some(Way::Wait(changed)) => {
+            Some(Way::Call(call)) => {
+                if walk.ex.framing.upgrade {
+                    await_settings(&call).await;
+                }
+                return Ok(Link::on(call));
+            }
+            Some(Way::Wait { changed, full }) => {
+                // A server whose streams are all taken has not failed.
+                let overdue = match due.1 {
+                    Kind::ConnectTimeout if full => Kind::AllFull,
+                    kind => kind,
+                };
                 let mut changed = pin!(changed.notified());
                 std::future::poll_fn(|cx| match changed.as_mut().poll(cx) {
                     Poll::Ready(()) => Poll::Ready(Ok(())),
-                    Poll::Pending => walk.poll_overdue(cx, due_ms, Kind::ConnectTimeout).map(Err),
+                    Poll::Pending => walk.poll_overdue(cx, due.0, overdue).map(Err),
                 })
                 .await?;
             }
             Some(Way::Connect(connecting)) => {
-                let connection = connect(walk, plan, server, due_ms).await?;
+                let connection = connect(walk, plan, server, due).await?;
                 let chosen = connection.stream.facts().and_then(|facts| facts.alpn);
-                if plan.protocol == ServerProtocol::Auto && chosen != Some(Alpn::H2) {
+                let plain = plan.protocol == ServerProtocol::Auto && chosen != Some(Alpn::H2);
+                connecting.chose_http1(plain);
+                if plain {
                     return Ok(Link::of(connection));
                 }
                 let call = start_h2(walk, plan, number, connection).await?;
@@ -89,12 +105,9 @@ async fn open_stream(
 /// Gives a new server the time to say whether it takes WebSockets: it must not be asked before.
 async fn await_settings(call: &H2Call) {
     const WAIT: Duration = Duration::from_millis(10);
-    const WAITS: usize = 100;
+    const WAIT_MAX_MS: u64 = 1_000;
 
-    for _ in 0..WAITS {
-        if call.takes_upgrades() {
-            return;
-        }
+    while !call.takes_upgrades() && call.age_ms() < WAIT_MAX_MS {
         tokio::time::sleep(WAIT).await;
     }
 }
@@ -112,9 +125,8 @@ async fn start_h2(
         .handshake::<_, bytes::Bytes>(connection.stream)
         .await
         .map_err(|_| Kind::ConnectFailed)?;
-    let idle_ms = plan.pool.keep_alive.idle_timeout_ms;
-    H2Connections::add(walk.worker, number, &plan.http2, idle_ms, pair, address)
-        .ok_or(Kind::Internal)
+    let keep = &plan.pool.keep_alive;
+    H2Connections::add(walk.worker, number, &plan.http2, keep, pair, address).ok_or(Kind::Internal)
 }
 
 /// Connects to the server's addresses in turn until one takes the connection.
@@ -122,7 +134,7 @@ async fn connect(
     walk: &mut Walk<'_>,
     plan: &PoolPlan,
     server: usize,
-    due_ms: u64,
+    due: (u64, Kind),
 ) -> Result<Connection, Kind> {
     let server = plan.pool.servers.get(server).ok_or(Kind::Internal)?;
     let addresses = server.resolved.load_full();
@@ -133,16 +145,14 @@ async fn connect(
             break;
         };
         walk.ex.record.server_address = Some(address);
-        let mut connected = connect_to(walk, address, due_ms).await;
+        let mut connected = connect_to(walk, address, due).await;
         if matches!(connected, Err(Kind::Exhausted)) {
             // Idle connections hold what is missing here.
             walk.worker.idle.clear();
-            connected = connect_to(walk, address, due_ms).await;
+            connected = connect_to(walk, address, due).await;
         }
         let secured = match (connected, &plan.tls) {
-            (Ok(stream), Some(tls)) => {
-                secure(walk, tls, &server.address.host, stream, due_ms).await
-            }
+            (Ok(stream), Some(tls)) => secure(walk, tls, &server.address.host, stream, due).await,
             (Ok(stream), None) => Ok(Stream::from(stream)),
             (Err(kind), _) => Err(kind),
         };
@@ -155,7 +165,9 @@ async fn connect(
                     idle_since_ms: 0,
                 });
             }
-            Err(kind @ (Kind::ConnectTimeout | Kind::DrainTimeout)) => return Err(kind),
+            Err(kind @ (Kind::ConnectTimeout | Kind::DeadlinePassed | Kind::DrainTimeout)) => {
+                return Err(kind);
+            }
             Err(kind) => last = kind,
         }
     }
@@ -168,7 +180,7 @@ async fn secure(
     tls: &Connector,
     host: &str,
     stream: TcpStream,
-    due_ms: u64,
+    due: (u64, Kind),
 ) -> Result<Stream, Kind> {
     let mut shaking = pin!(tls.connect(host, stream));
     std::future::poll_fn(|cx| {
@@ -183,7 +195,7 @@ async fn secure(
                 Kind::HandshakeFailed
             }));
         }
-        walk.poll_overdue(cx, due_ms, Kind::ConnectTimeout).map(Err)
+        walk.poll_overdue(cx, due.0, due.1).map(Err)
     })
     .await
 }
@@ -191,7 +203,7 @@ async fn secure(
 async fn connect_to(
     walk: &mut Walk<'_>,
     address: SocketAddr,
-    due_ms: u64,
+    due: (u64, Kind),
 ) -> Result<TcpStream, Kind> {
     let connecting = start_connect(address).map_err(|error| connect_kind(&error))?;
     let mut connecting = pin!(connecting);
@@ -199,7 +211,7 @@ async fn connect_to(
         if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
             return Poll::Ready(done.map_err(|error| connect_kind(&error)));
         }
-        walk.poll_overdue(cx, due_ms, Kind::ConnectTimeout).map(Err)
+        walk.poll_overdue(cx, due.0, due.1).map(Err)
     })
     .await
 }

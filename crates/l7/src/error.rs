@@ -66,6 +66,10 @@ pub enum Kind {
     CallRefused,
     /// The server did not answer in time.
     AnswerTimeout,
+    /// The time that the client gave its call of gRPC is over.
+    DeadlinePassed,
+    /// The server speaks HTTP/2 and takes no WebSockets over it.
+    NoUpgrade,
     /// The head of the answer breaks the protocol or a limit.
     BadAnswer(HeadFault),
     /// The body of the answer breaks the protocol.
@@ -125,7 +129,7 @@ const TIMEOUT: (u16, &str, &str) = (504, "Backend-Timeout", "Backend timeout");
 
 impl Kind {
     /// Every kind once, for the reference and for tests.
-    pub const ALL: [Kind; 29] = [
+    pub const ALL: [Kind; 31] = [
         Kind::BadHead(HeadFault::RequestLine),
         Kind::HeadTimeout,
         Kind::BadBody,
@@ -148,6 +152,8 @@ impl Kind {
         Kind::NoAnswer,
         Kind::CallRefused,
         Kind::AnswerTimeout,
+        Kind::DeadlinePassed,
+        Kind::NoUpgrade,
         Kind::BadAnswer(HeadFault::RequestLine),
         Kind::BadAnswerBody,
         Kind::AnswerCut,
@@ -210,6 +216,9 @@ impl Kind {
             Kind::NoAnswer => (BACKEND, Server, Abort, ResponseHead, IfIdempotent),
             Kind::CallRefused => (UNAVAILABLE, Server, Unavailable, ResponseHead, Always),
             Kind::AnswerTimeout => (TIMEOUT, Server, Timeout, ResponseHead, Never),
+            // What a client may ask of any server as often as it likes counts against none.
+            Kind::DeadlinePassed => (TIMEOUT, Proxy, Timeout, ResponseHead, Never),
+            Kind::NoUpgrade => (BACKEND, Proxy, Unavailable, Connect, Never),
             Kind::BadAnswer(_) => (BACKEND, Server, Protocol, ResponseHead, Never),
             Kind::BadAnswerBody => (BACKEND, Server, Protocol, Body, Never),
             Kind::AnswerCut => (BACKEND, Server, Abort, Body, Never),

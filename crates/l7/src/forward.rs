@@ -8,14 +8,14 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use keel_balance::{Ask, Outcome, SelectFault, Selected};
-use keel_http::{BodyLength, HeadFault, HeadStatus, frame_response, websocket};
+use keel_http::{BodyLength, HeadFault, HeadStatus, HeaderId, frame_response, websocket};
 use keel_net::MEDIUM;
 use keel_observe::{ErrorKind, ServerMetrics};
 use keel_types::PoolId;
 
 use crate::connect::open;
 use crate::error::{Kind, Retry};
-use crate::exchange::{Attempt, TRIES_CEILING};
+use crate::exchange::{Attempt, Exchange, TRIES_CEILING};
 use crate::grpc::Call;
 use crate::h2::{H2Body, H2Call, answer_head, read_answer, request_head};
 use crate::hash::hash_of;
@@ -27,6 +27,9 @@ use crate::snapshot::{HostPlan, PoolPlan, RoutePlan, ServerProtocol};
 use crate::times::Times;
 use crate::walk::Walk;
 
+/// Connections that one request may find stale. With HTTP/1 the second one is new; with HTTP/2 it is shared again, and
+/// a server may be leaving that one too, or may refuse each stream of it.
+const STALE_MAX: u32 = 3;
 /// Interim answers that one server may send before it must answer.
 const INTERIM_MAX: u32 = 32;
 /// Longest head of an answer.
@@ -45,7 +48,7 @@ pub async fn forward(
     // Allocates with the first failure, and holds no more than there are tries.
     let mut tried: Vec<usize> = Vec::new();
     let hash = plan.hash_key.as_ref().map(|key| hash_of(walk, key));
-    let mut fresh_only = false;
+    let mut stale = 0;
     let mut last = None;
     let tries = plan.pool.tries_max.clamp(1, TRIES_CEILING as u32);
     for position in 1..=tries {
@@ -67,7 +70,7 @@ pub async fn forward(
         if let Some(before) = tried.last() {
             count_retry(walk, pool, *before);
         }
-        match try_server(walk, route, plan, selected, &mut fresh_only).await {
+        match try_server(walk, route, plan, selected, &mut stale).await {
             Ok(attempt) => {
                 let refused = Call::is_refused(walk.ex, &plan.retry_grpc);
                 if !refused || position == tries || !walk.ex.up.is_replayable() {
@@ -119,7 +122,7 @@ async fn try_server(
     route: &RoutePlan,
     plan: &PoolPlan,
     selected: Selected,
-    fresh_only: &mut bool,
+    stale: &mut u32,
 ) -> Result<Attempt, (Kind, bool)> {
     let server = selected.index;
     let position = keel_types::ServerIndex(server as u32);
@@ -128,7 +131,7 @@ async fn try_server(
     walk.ex.record.server_address = None;
     loop {
         let in_flight = metrics.begin();
-        match attempt(walk, route, plan, server, *fresh_only, metrics).await {
+        match attempt(walk, route, plan, server, *stale > 0, metrics).await {
             Ok(link) => {
                 return Ok(Attempt {
                     link,
@@ -140,9 +143,9 @@ async fn try_server(
             }
             Err((kind, reused)) => {
                 let again = walk.ex.up.is_replayable() && may_retry(walk, kind);
-                if reused && is_stale(kind) && again {
+                if reused && is_stale(kind) && again && *stale < STALE_MAX {
                     // The server closed it while we were about to use it: nobody's fault.
-                    *fresh_only = true;
+                    *stale += 1;
                     count_retry(walk, plan.pool.id, server);
                     continue;
                 }
@@ -225,6 +228,10 @@ async fn attempt(
             .await
             .map_err(|kind| (kind, false))?,
     };
+    if link.call.is_some() && !asks_for_websocket(walk.ex) {
+        // HTTP/2 carries WebSockets and nothing else; other offers may be ignored (RFC 9110, 7.8).
+        walk.ex.framing.upgrade = false;
+    }
     let reused = link.requests > 0;
     walk.ex.record.server_address = Some(link.address);
     begin_request(walk, route, plan, server, &mut link).map_err(|kind| (kind, reused))?;
@@ -240,6 +247,12 @@ async fn attempt(
             Err((if refused { Kind::SendRefused } else { kind }, reused))
         }
     }
+}
+
+/// Whether the client asks for a WebSocket and for nothing beside it.
+fn asks_for_websocket(ex: &Exchange) -> bool {
+    let told = ex.head.fields.first(HeaderId::Upgrade, ex.bytes());
+    ex.framing.upgrade && told.is_some_and(|it| it.eq_ignore_ascii_case(b"websocket"))
 }
 
 /// A kept connection to the server.
@@ -270,19 +283,20 @@ fn begin_request(
 ) -> Result<(), Kind> {
     let bufs = &walk.worker.bufs;
     let body = walk.ex.framing.body;
+    let has_body = !matches!(body, BodyLength::Empty | BodyLength::Fixed(0));
+    let call = walk.ex.call;
+    let recoded = has_body && call.is_some_and(Call::recodes_request);
     let encode = match body {
         // What is opened stays open for what goes through the tunnel.
         _ if walk.ex.framing.upgrade => Encode::Raw,
         _ if link.call.is_some() => Encode::Stream,
         BodyLength::Chunked => Encode::Chunked,
-        _ if walk.ex.call.is_some_and(Call::recodes_request) => Encode::Chunked,
+        _ if recoded => Encode::Chunked,
         _ => Encode::Raw,
     };
     let now_ms = walk.worker.clock.now_ms();
     let body_bytes_max = route.body_bytes_max.unwrap_or(walk.listener.body_bytes_max);
     let framed = walk.client.io.is_h2();
-    let call = walk.ex.call;
-    let recoded = call.is_some_and(Call::recodes_request);
     if recoded && !walk.ex.up.is_untouched() {
         return Err(Kind::SendFailed);
     }
@@ -293,7 +307,9 @@ fn begin_request(
             .begin(bufs, (body, framed), encode, body_bytes_max, now_ms),
         false => walk.ex.up.begin_again(encode, now_ms),
     }
-    walk.ex.up.set_web(call.and_then(Call::request_codec));
+    walk.ex
+        .up
+        .set_web(call.filter(|_| has_body).and_then(Call::request_codec));
     let needs_key = walk.ex.head.extended_connect && link.call.is_none();
     walk.ex.websocket_key =
         needs_key.then(|| Box::new(websocket::key([walk.worker.random(), walk.worker.random()])));
@@ -354,7 +370,7 @@ fn open_stream(
         None => "http",
     };
     if upgrade && !call.takes_upgrades() {
-        return Err(Kind::BadAnswer(HeadFault::SwitchUnasked));
+        return Err(Kind::NoUpgrade);
     }
     let head = request_head(head, scheme, upgrade).ok_or(Kind::BadHead(HeadFault::TargetByte))?;
     // A connection that is just being closed by the server takes no stream: nothing was sent.

@@ -114,7 +114,12 @@ fn begin_answer(
     let mut body = answer_body(walk.ex);
     let bridge = walk.ex.call.and_then(|call| call.answer_bridge(walk.ex));
     let (content_type, codec) = bridge.unzip();
-    if content_type.is_some() && walk.ex.answer_framing.body != BodyLength::Empty {
+    let empty = match walk.ex.answer_framing.body {
+        BodyLength::Empty => true,
+        BodyLength::Fixed(0) => !from_stream,
+        _ => false,
+    };
+    if content_type.is_some() && !empty {
         body = match walk.ex.head.version {
             Version::Http10 => AnswerBody::UntilClose,
             _ => AnswerBody::Chunked,
@@ -301,7 +306,7 @@ fn due(walk: &Walk<'_>, times: &Times, up_over: bool) -> (u64, Kind) {
         answer
     };
     if times.deadline_ms < first.0 {
-        return (times.deadline_ms, Kind::AnswerStalled);
+        return (times.deadline_ms, Kind::DeadlinePassed);
     }
     first
 }

@@ -31,15 +31,20 @@ impl Times {
         // Streams of gRPC say something when there is something to say.
         let pause_ms = walk.ex.call.map(|_| tunnel_timeout_ms);
         let read_ms = pause_ms.unwrap_or(pool.read_timeout_ms);
-        let body_ms = pause_ms.unwrap_or(walk.listener.body_timeout_ms);
+        // Over HTTP/1 there are no such streams: what comes is gRPC-Web, whose requests are whole.
+        let streamed = walk.ex.call.is_some() && walk.client.io.is_h2();
+        let body_ms = match pause_ms {
+            Some(pause_ms) if streamed => pause_ms,
+            _ => walk.listener.body_timeout_ms,
+        };
         Times {
             read_ms: times.read_ms.unwrap_or(read_ms),
             send_ms: times.send_ms.unwrap_or(pool.send_timeout_ms),
             body_ms: times.body_ms.unwrap_or(body_ms),
             client_send_ms: client_send_ms(walk),
-            body_rate_min: match walk.ex.call {
-                Some(_) => 0,
-                None => walk.listener.body_rate_min,
+            body_rate_min: match streamed {
+                true => 0,
+                false => walk.listener.body_rate_min,
             },
             deadline_ms: walk.ex.call.map_or(u64::MAX, |call| call.due_ms),
             started_ms: walk.worker.clock.now_ms(),
@@ -50,7 +55,7 @@ impl Times {
     pub fn due(&self, walk: &Walk<'_>, sent_ms: Option<u64>, now_ms: u64) -> (u64, Kind) {
         let (due_ms, kind) = self.due_of_phase(walk, sent_ms, now_ms);
         match self.deadline_ms < due_ms {
-            true => (self.deadline_ms, Kind::AnswerTimeout),
+            true => (self.deadline_ms, Kind::DeadlinePassed),
             false => (due_ms, kind),
         }
     }

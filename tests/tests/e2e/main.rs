@@ -31,6 +31,7 @@ mod h2_attacks;
 mod h2_fair;
 mod h2_rules;
 mod h2_servers;
+mod h2_shared;
 mod h2_strict;
 mod half_close;
 mod headers;

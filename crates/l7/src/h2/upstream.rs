@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
@@ -13,6 +13,7 @@ use h2::{Ping, PingPong};
 use http::Request;
 use keel_net::Deadline;
 use keel_tls::Stream;
+use keel_upstream::KeepAlive;
 use tokio::sync::Notify;
 
 use super::H2Body;
@@ -26,6 +27,7 @@ struct Shared {
     address: SocketAddr,
     active: Cell<usize>,
     requests: Cell<u32>,
+    opened_ms: u64,
     quiet_since_ms: Cell<u64>,
     closed: Cell<bool>,
     changed: Rc<Notify>,
@@ -43,7 +45,19 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     fn has_room(&self, plan: &ServerHttp2Plan, requests_max: u32) -> bool {
         let streams_max = plan.streams_max.min(self.send.current_max_send_streams());
-        !self.closed.get() && self.active.get() < streams_max && self.requests.get() < requests_max
+        self.active.get() < streams_max && !self.is_worn(requests_max)
+    }
+
+    /// Whether the connection takes further streams. After a GOAWAY it goes on only for those that run.
+    fn is_open(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let leaving = matches!(self.send.clone().poll_ready(&mut cx), Poll::Ready(Err(_)));
+        !self.closed.get() && !leaving
+    }
+
+    /// Whether it has carried as many requests as it may.
+    fn is_worn(&self, requests_max: u32) -> bool {
+        self.requests.get() >= requests_max
     }
 }
 
@@ -52,6 +66,8 @@ impl Shared {
 struct Server {
     list: Vec<Rc<Shared>>,
     connecting: bool,
+    /// It chose HTTP/1.1 when it was last asked: nobody gains by waiting for another's connection.
+    chose_http1: bool,
     changed: Rc<Notify>,
 }
 
@@ -92,6 +108,12 @@ impl H2Call {
         self.shared.send.is_extended_connect_protocol_enabled()
     }
 
+    /// How long the connection has been open, in milliseconds.
+    pub fn age_ms(&self) -> u64 {
+        let now_ms = self.shared.worker.clock.now_ms();
+        now_ms.saturating_sub(self.shared.opened_ms)
+    }
+
     /// Opens a stream with this head; `ended` when no body follows.
     pub fn send(&self, head: Request<()>, ended: bool) -> Result<H2Body, h2::Error> {
         let mut send = self.shared.send.clone();
@@ -116,6 +138,15 @@ pub struct Connecting<'a> {
     server: usize,
 }
 
+impl Connecting<'_> {
+    /// Remembers what the server chose. Requests to one that speaks HTTP/1.1 do not wait for each other's
+    /// connections from then on.
+    pub fn chose_http1(&self, it_did: bool) {
+        self.all
+            .with(self.server, |server| server.chose_http1 = it_did);
+    }
+}
+
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
         self.all.with(self.server, |server| {
@@ -132,7 +163,12 @@ pub enum Way<'a> {
     /// Over one that it has to open.
     Connect(Connecting<'a>),
     /// Over one that another request is opening, or when a stream ends.
-    Wait(Rc<Notify>),
+    Wait {
+        /// Told when something changed.
+        changed: Rc<Notify>,
+        /// All streams that there may be are taken.
+        full: bool,
+    },
 }
 
 impl H2Connections {
@@ -147,7 +183,7 @@ impl H2Connections {
     /// A place on a connection to `server` that is open and has room.
     pub fn take(&self, server: usize, plan: &ServerHttp2Plan, requests_max: u32) -> Option<H2Call> {
         self.with(server, |it| {
-            it.list.retain(|shared| !shared.closed.get());
+            it.list.retain(|shared| shared.is_open());
             let with_room = it.list.iter().find(|it| it.has_room(plan, requests_max));
             with_room.map(call)
         })?
@@ -161,14 +197,15 @@ impl H2Connections {
         requests_max: u32,
     ) -> Option<Way<'_>> {
         self.with(server, |it| {
-            it.list.retain(|shared| !shared.closed.get());
+            it.list.retain(|shared| shared.is_open());
             if let Some(shared) = it.list.iter().find(|it| it.has_room(plan, requests_max)) {
                 return Way::Call(call(shared));
             }
-            let worn = |shared: &&Rc<Shared>| shared.requests.get() >= requests_max;
-            let fresh = it.list.len() - it.list.iter().filter(worn).count();
-            if it.connecting || fresh >= plan.connections_max {
-                return Way::Wait(it.changed.clone());
+            let fresh = it.list.iter().filter(|it| !it.is_worn(requests_max));
+            let full = fresh.count() >= plan.connections_max;
+            if full || it.connecting && !it.chose_http1 {
+                let changed = it.changed.clone();
+                return Way::Wait { changed, full };
             }
             it.connecting = true;
             Way::Connect(Connecting { all: self, server })
@@ -180,7 +217,7 @@ impl H2Connections {
         worker: &Rc<Worker>,
         server: usize,
         plan: &ServerHttp2Plan,
-        idle_timeout_ms: u64,
+        keep: &KeepAlive,
         (send, connection): (SendRequest<Bytes>, Connection<Stream, Bytes>),
         address: SocketAddr,
     ) -> Option<H2Call> {
@@ -191,6 +228,7 @@ impl H2Connections {
                 address,
                 active: Cell::new(0),
                 requests: Cell::new(0),
+                opened_ms: worker.clock.now_ms(),
                 quiet_since_ms: Cell::new(worker.clock.now_ms()),
                 closed: Cell::new(false),
                 changed: it.changed.clone(),
@@ -204,7 +242,7 @@ impl H2Connections {
             deadline: worker.deadlines.add(),
             ping_every_ms: plan.ping_every_ms,
             ping_timeout_ms: plan.ping_timeout_ms,
-            idle_timeout_ms,
+            keep: *keep,
             next_ping_ms: worker.clock.now_ms().saturating_add(plan.ping_every_ms),
             pong_due_ms: None,
             shared,
@@ -222,13 +260,20 @@ fn call(shared: &Rc<Shared>) -> H2Call {
     }
 }
 
+/// What a window is at most (RFC 9113, 6.9.1).
+const WINDOW_MAX: u32 = (1 << 31) - 1;
+
 /// Settings and limits towards servers.
 pub fn client_builder(plan: &ServerHttp2Plan) -> h2::client::Builder {
+    // Room for all streams at once: clients that take nothing of their answers must not hold up those of others.
+    let streams = u32::try_from(plan.streams_max).unwrap_or(u32::MAX);
+    let window_bytes = plan.stream_window_bytes.saturating_mul(streams);
+    let window_bytes = window_bytes.max(plan.connection_window_bytes);
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)
         .initial_window_size(plan.stream_window_bytes)
-        .initial_connection_window_size(plan.connection_window_bytes)
+        .initial_connection_window_size(window_bytes.min(WINDOW_MAX))
         .max_header_list_size(64 << 10)
         .max_send_buffer_size(plan.send_buffer_bytes)
         .max_concurrent_streams(0);
@@ -242,7 +287,7 @@ struct Keeper {
     deadline: Deadline,
     ping_every_ms: u64,
     ping_timeout_ms: u64,
-    idle_timeout_ms: u64,
+    keep: KeepAlive,
     next_ping_ms: u64,
     pong_due_ms: Option<u64>,
 }
@@ -268,10 +313,12 @@ impl Keeper {
         let now_ms = self.worker.clock.now_ms();
         let idle = self.shared.active.get() == 0;
         let idle_due_ms = match idle {
-            true => self.shared.quiet_since_ms.get() + self.idle_timeout_ms,
+            true => self.shared.quiet_since_ms.get() + self.keep.idle_timeout_ms,
             false => u64::MAX,
         };
-        if now_ms >= idle_due_ms || idle && self.worker.drain.is_draining() {
+        let is_of_use =
+            !self.shared.is_worn(self.keep.requests_max) && !self.worker.drain.is_draining();
+        if now_ms >= idle_due_ms || idle && !is_of_use {
             return true;
         }
         if let Some(ping) = ping {

@@ -1,0 +1,154 @@
+//! Connections to servers that many requests share: what one client asks for, or does not take, is no harm to the others
+//! and counts against no server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use keel_testkit::h2::frame::{code, setting};
+use keel_testkit::wait::until_true;
+use keel_testkit::{H2Origin, H2Reply, H2Wire, Proxy};
+
+const H2C: &str = "protocol: http2";
+const WEBSOCKET: &str = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+#[test]
+fn a_stream_that_is_always_refused_is_not_sent_for_ever() {
+    for refusal in [code::REFUSED_STREAM, code::INTERNAL_ERROR] {
+        let origin = H2Origin::new("a").answering(move |seen| match seen.nth_of_all {
+            1 => H2Reply::text("the connection is good"),
+            _ => H2Reply::reset(refusal),
+        });
+        let proxy = Proxy::before_with(&[origin.address()], H2C, "workers: 1");
+        proxy.get("/").expect(200);
+        proxy.get("/").expect_error(502, "Backend-Unavailable");
+        let asked = origin.requests() - 1;
+        assert!((2..=6).contains(&asked), "asked {asked} times");
+    }
+}
+
+/// With the default `max_fails: 1` a single request would take a server away from everybody.
+#[test]
+fn what_a_client_asks_for_counts_against_no_server() {
+    let origin = H2Origin::new("a").answering(|seen| match seen.path().as_str() {
+        "/kit.Echo/Silent" => H2Reply::silence(),
+        _ => H2Reply::text("ok"),
+    });
+    let proxy = Proxy::before_with(&[origin.address()], H2C, "workers: 1");
+    let mut wire = H2Wire::connect(proxy.address());
+    let fields = [
+        ("content-type", "application/grpc"),
+        ("grpc-timeout", "20m"),
+    ];
+    let stream = wire.ask("POST", "/kit.Echo/Silent", &fields, true);
+    let answer = wire.answer(stream).expect(200);
+    assert_eq!(answer.header("grpc-status").as_deref(), Some("4"));
+    proxy
+        .wire()
+        .ask(WEBSOCKET)
+        .expect_error(502, "Backend-Unavailable");
+    wire.get("/").expect(200);
+    assert!(!proxy.log().contains("rests"), "{}", proxy.log());
+}
+
+#[test]
+fn requests_beyond_all_streams_do_not_fail_the_server() {
+    let origin = H2Origin::new("a")
+        .settings(&[(setting::MAX_CONCURRENT_STREAMS, 2)])
+        .answering(|_| H2Reply::silence());
+    let keys = "protocol: http2, http2: { streams: 2, connections: 1 }, timeouts: { connect: 500ms, read: 20s }";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
+    let mut wire = H2Wire::connect(proxy.address());
+    let streams: Vec<u32> = (0..4).map(|_| wire.ask("GET", "/", &[], true)).collect();
+    for stream in &streams[2..] {
+        let answer = wire.answer(*stream).expect(503);
+        assert_eq!(
+            answer.header("x-error").as_deref(),
+            Some("All-Backends-Full")
+        );
+    }
+    assert!(!proxy.log().contains("rests"), "{}", proxy.log());
+}
+
+#[test]
+fn clients_that_take_nothing_do_not_hold_up_others() {
+    let origin = H2Origin::new("a").echo();
+    let proxy = Proxy::before_with(&[origin.address()], H2C, "workers: 1");
+    proxy.get("/").expect(200);
+    let mut slow = H2Wire::connect_with(proxy.address(), &[(setting::INITIAL_WINDOW_SIZE, 0)]);
+    for _ in 0..40 {
+        slow.ask("GET", "/bytes/1000000", &[], true);
+    }
+    slow.read_for(Duration::from_millis(500));
+    let start = Instant::now();
+    proxy.get("/bytes/100000").expect(200);
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn a_connection_that_carried_its_requests_is_closed() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let inner = Arc::clone(&open);
+    let origin = H2Origin::new("a").scripted(move |stage| {
+        inner.fetch_add(1, Ordering::AcqRel);
+        while let Some(seen) = stage.request_head() {
+            stage
+                .connection
+                .head(seen.stream, &[(":status", "204")], true);
+        }
+        inner.fetch_sub(1, Ordering::AcqRel);
+    });
+    let keys = "protocol: http2, keepalive: { requests: 5 }";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
+    for _ in 0..50 {
+        proxy.get("/").expect(204);
+    }
+    assert!(origin.connections() >= 10, "{}", origin.connections());
+    until_true("what is used up is closed", || {
+        open.load(Ordering::Acquire) <= 1
+    });
+}
+
+/// HTTP/2 has a word for WebSockets only. What else a client offers is left out, and nothing else is asked for.
+#[test]
+fn other_upgrades_are_plain_requests_to_a_server_of_http2() {
+    let origin = H2Origin::new("a")
+        .settings(&[(setting::ENABLE_CONNECT_PROTOCOL, 1)])
+        .answering(|seen| H2Reply::text(&seen.method()));
+    let proxy = Proxy::before_with(&[origin.address()], H2C, "workers: 1");
+    for method in ["GET", "DELETE"] {
+        let answer = proxy
+            .wire()
+            .ask(format!(
+                "{method} / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: other/1\r\n\r\n"
+            ))
+            .expect(200);
+        assert_eq!(answer.text(), method);
+    }
+}
+
+/// A content type is the client's to choose, and no way around the limits of a body.
+#[test]
+fn bodies_that_say_grpc_over_http1_have_the_limits_of_others() {
+    let origin = H2Origin::new("a").echo();
+    let more = "timeouts: { body: 500ms }\n\
+                routes: [ { pool: app, grpc_web: true, limits: { body: 1KB } } ]";
+    let proxy = Proxy::before_with(&[origin.address()], H2C, more);
+    let long = "QUJD".repeat(5_000);
+    let head =
+        "POST /kit.Echo/Say HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc-web-text\r\n";
+    let mut wire = proxy.wire();
+    wire.send(format!(
+        "{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n",
+        long.len()
+    ));
+    let answer = wire.answer().expect(200);
+    assert_eq!(answer.header("grpc-status").as_deref(), Some("8"));
+    let mut wire = proxy.wire().with_deadline(Duration::from_secs(5));
+    wire.send(format!("{head}Content-Length: 100\r\n\r\nQUJD"));
+    let answer = wire.answer().expect(200);
+    assert_eq!(answer.header("x-error").as_deref(), Some("Request-Timeout"));
+}
