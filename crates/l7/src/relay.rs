@@ -136,15 +136,21 @@ impl Relay {
         self.progress_ms = now_ms;
     }
 
+    /// Whether what is still here of the message is framed as another sink wants it.
+    pub fn may_begin_again(&self, encode: Encode) -> bool {
+        self.is_replayable() && (encode == Encode::Chunked) == (self.encode == Encode::Chunked)
+    }
+
     /// Begins the same message again, for another sink. Only after [`Relay::is_replayable`].
     pub fn begin_again(&mut self, encode: Encode, now_ms: u64) {
-        self.encode = encode;
         debug_assert!(self.is_replayable(), "the body is gone");
         if let Some(at) = self.whole_at.take() {
             self.replay.clear();
             self.replay
                 .extend_from_slice(self.prefix.get(at..).unwrap_or(&[]));
+            self.reframe(encode);
         }
+        self.encode = encode;
         self.prefix.clear();
         self.prefix_at = 0;
         self.written_bytes = 0;

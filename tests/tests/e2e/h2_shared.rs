@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use keel_testkit::h2::frame::{code, setting};
+use keel_testkit::proxy::simple;
+use keel_testkit::scratch::Scratch;
 use keel_testkit::wait::until_true;
-use keel_testkit::{H2Origin, H2Reply, H2Wire, Proxy};
+use keel_testkit::{Ca, H2Origin, H2Reply, H2Wire, Origin, Proxy, TlsServer};
 
 const H2C: &str = "protocol: http2";
 const WEBSOCKET: &str = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
@@ -151,4 +153,36 @@ fn bodies_that_say_grpc_over_http1_have_the_limits_of_others() {
     wire.send(format!("{head}Content-Length: 100\r\n\r\nQUJD"));
     let answer = wire.answer().expect(200);
     assert_eq!(answer.header("x-error").as_deref(), Some("Request-Timeout"));
+}
+
+/// A body that is sent again is framed for the server that gets it then.
+#[test]
+fn a_second_server_may_speak_another_version() {
+    let ca = Ca::new("an authority of servers");
+    let leaf = ca.leaf(&["127.0.0.1"]);
+    let (plain, both) = (
+        TlsServer::with_alpn(&leaf, &["http/1.1"]),
+        TlsServer::with_alpn(&leaf, &["h2"]),
+    );
+    let chunked =
+        "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let go = |servers: [&Origin; 2]| {
+        let scratch = Scratch::new();
+        scratch.write("ca.pem", ca.pem());
+        let keys = "protocol: auto, max_fails: 0, tls: { ca: \"@DIR@/ca.pem\" }";
+        let text = simple(&servers.map(Origin::address), keys, "workers: 1");
+        let proxy = Proxy::start_in(scratch, &text, &[]);
+        for _ in 0..2 {
+            assert_eq!(proxy.wire().ask(chunked).expect(200).json()["body"], "abc");
+        }
+    };
+    let cut = plain.scripted(|stage| {
+        stage.request();
+    });
+    go([&cut, &H2Origin::new("b").tls(&both).echo()]);
+    let refuses = H2Origin::new("a")
+        .tls(&both)
+        .answering(|_| H2Reply::reset(code::REFUSED_STREAM));
+    go([&refuses, &plain.named("b")]);
+    assert!(cut.requests() > 0 && refuses.requests() > 0);
 }

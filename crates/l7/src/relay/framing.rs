@@ -1,6 +1,6 @@
 //! Framing: from the bytes of a source to the parts that a sink is given.
 
-use keel_http::write_chunk_size;
+use keel_http::{ChunkedDecoder, write_chunk_size};
 use keel_net::Buf;
 
 use super::parts::{Decode, Encode, RelayFault, decode_chunks};
@@ -120,6 +120,34 @@ impl Relay {
             Encode::Raw => {}
         }
         Ok(())
+    }
+
+    /// Frames the body that is kept for another attempt as the sink of that one wants it: the servers of a pool need not
+    /// speak the same version.
+    pub(super) fn reframe(&mut self, encode: Encode) {
+        if self.encode == encode {
+            return;
+        }
+        if self.encode == Encode::Chunked {
+            let mut decoder = ChunkedDecoder::default();
+            // We wrote these chunks ourselves.
+            let data_len = decode_chunks(&mut decoder, &mut self.replay).map_or(0, |read| read.0);
+            self.replay.truncate(data_len);
+            let trailers = decoder.trailers();
+            self.trailers = (!trailers.is_empty()).then(|| trailers.into());
+        }
+        if encode == Encode::Chunked {
+            let data = std::mem::take(&mut self.replay);
+            if !data.is_empty() {
+                write_chunk_size(&mut self.replay, data.len());
+                self.replay.extend_from_slice(&data);
+                self.replay.extend_from_slice(b"\r\n");
+            }
+            self.replay.extend_from_slice(b"0\r\n");
+            let trailers = self.trailers.take().unwrap_or_default();
+            self.replay.extend_from_slice(&trailers);
+            self.replay.extend_from_slice(b"\r\n");
+        }
     }
 
     /// Small data joins the prefix, so that one plain write does, and so does the `first`, so that it
