@@ -125,6 +125,12 @@ const GONE: (u16, &str, &str) = (499, "Client-Closed-Request", "Client closed re
 const UNAVAILABLE: (u16, &str, &str) =
     (503, "No-Healthy-Backends", "No healthy backends available");
 const BACKEND: (u16, &str, &str) = (502, "Backend-Unavailable", "Backend error");
+const TOO_LARGE: (u16, &str, &str) = (413, "Body-Too-Large", "Request body too large");
+const NO_ROUTE: (u16, &str, &str) = (404, "No-Route", "No matching route found");
+const FULL: (u16, &str, &str) = (503, "All-Backends-Full", "All backends are at their limit");
+const OVERLOADED: (u16, &str, &str) = (503, "Overloaded", "Service overloaded");
+const DRAINING: (u16, &str, &str) = (503, "Draining", "Service is shutting down");
+const INTERNAL: (u16, &str, &str) = (500, "Internal-Error", "Internal server error");
 const TIMEOUT: (u16, &str, &str) = (504, "Backend-Timeout", "Backend timeout");
 
 impl Kind {
@@ -173,43 +179,19 @@ impl Kind {
             Kind::BadHead(fault) => (head_fault(fault), Client, Protocol, Normalise, Never),
             Kind::HeadTimeout => (REQUEST_TIMEOUT, Client, Timeout, ReadHead, Never),
             Kind::BadBody => (BAD_REQUEST, Client, Protocol, Send, Never),
-            Kind::BodyTooLarge => (
-                (413, "Body-Too-Large", "Request body too large"),
-                Client,
-                Limit,
-                Limits,
-                Never,
-            ),
+            Kind::BodyTooLarge => (TOO_LARGE, Client, Limit, Limits, Never),
             Kind::BodyTimeout => (REQUEST_TIMEOUT, Client, Timeout, Send, Never),
             Kind::ClientGone => (GONE, Client, Abort, Send, Never),
             Kind::ClientStalled => (GONE, Client, Timeout, Body, Never),
             Kind::ClientAborted => (GONE, Client, Abort, Body, Never),
-            Kind::NoRoute => (
-                (404, "No-Route", "No matching route found"),
-                Proxy,
-                Unavailable,
-                Route,
-                Never,
-            ),
+            Kind::NoRoute => (NO_ROUTE, Proxy, Unavailable, Route, Never),
             Kind::NoServer => (UNAVAILABLE, Proxy, Unavailable, Select, Never),
-            Kind::AllFull => (
-                (503, "All-Backends-Full", "All backends are at their limit"),
-                Proxy,
-                Limit,
-                Select,
-                Never,
-            ),
+            Kind::AllFull => (FULL, Proxy, Limit, Select, Never),
             Kind::Unresolved => (UNAVAILABLE, Server, Unavailable, Connect, Always),
             Kind::ConnectFailed => (BACKEND, Server, Unavailable, Connect, Always),
             Kind::ConnectTimeout => (TIMEOUT, Server, Timeout, Connect, Always),
             Kind::HandshakeFailed => (BACKEND, Server, Protocol, Connect, Always),
-            Kind::Exhausted => (
-                (503, "Overloaded", "Service overloaded"),
-                Proxy,
-                Limit,
-                Connect,
-                Never,
-            ),
+            Kind::Exhausted => (OVERLOADED, Proxy, Limit, Connect, Never),
             Kind::SendRefused => (BACKEND, Server, Abort, Send, Always),
             Kind::SendFailed => (BACKEND, Server, Abort, Send, IfIdempotent),
             Kind::SendTimeout => (TIMEOUT, Server, Timeout, Send, IfIdempotent),
@@ -224,20 +206,8 @@ impl Kind {
             Kind::AnswerCut => (BACKEND, Server, Abort, Body, Never),
             Kind::AnswerStalled => (TIMEOUT, Server, Timeout, Body, Never),
             Kind::TunnelIdle => (TIMEOUT, Proxy, Timeout, Tunnel, Never),
-            Kind::DrainTimeout => (
-                (503, "Draining", "Service is shutting down"),
-                Proxy,
-                Drain,
-                Body,
-                Never,
-            ),
-            Kind::Internal => (
-                (500, "Internal-Error", "Internal server error"),
-                Proxy,
-                Internal,
-                Route,
-                Never,
-            ),
+            Kind::DrainTimeout => (DRAINING, Proxy, Drain, Body, Never),
+            Kind::Internal => (INTERNAL, Proxy, Internal, Route, Never),
         };
         let (status, name, text) = answer;
         Row {

@@ -26,6 +26,7 @@ mod pass;
 pub mod relay;
 mod reply;
 mod run;
+mod send;
 pub mod session;
 mod snapshot;
 mod times;

@@ -128,31 +128,20 @@ fn begin_answer(
     // A request whose body is still coming may never end; its connection is not promised to anybody.
     let keep_alive = keeps_alive(walk) && walk.ex.up.is_done() && body != AnswerBody::UntilClose;
     let now_us = walk.worker.clock.now_us();
-    let view = walk.view;
     let length = walk.ex.answer_framing.body;
-    let to_stream = walk.client.io.is_h2();
-    let encode = match to_stream {
+    let encode = match walk.client.io.is_h2() {
         true => Encode::Stream,
         false => body.encode(),
     };
-    walk.ex.down.begin(
-        &walk.worker.bufs,
-        (length, from_stream),
-        encode,
-        u64::MAX,
-        now_us / 1000,
-    );
-    walk.ex.down.set_read_size(walk.client.read_size);
-    walk.ex.down.set_web(codec);
-    let shown = route.show_backend.then(|| ShownBackend {
-        server: view
-            .pool(pool)
-            .and_then(|plan| plan.pool.servers.get(server))
-            .map_or("", |server| &server.name),
-        response_ms: now_us.saturating_sub(walk.ex.record.sent_us) / 1000,
-        total_ms: now_us.saturating_sub(walk.ex.record.start_us) / 1000,
-    });
-    let mut out = std::mem::take(walk.ex.down.head_mut());
+    let bufs = &walk.worker.bufs;
+    let down = &mut walk.ex.down;
+    down.begin(bufs, (length, from_stream), encode, u64::MAX, now_us / 1000);
+    down.set_read_size(walk.client.read_size);
+    down.set_web(codec);
+    let mut out = std::mem::take(down.head_mut());
+    let shown = route
+        .show_backend
+        .then(|| shown_backend(walk, pool, server, now_us));
     with_date(walk.worker.clock.unix_us(now_us) / 1_000_000, |date| {
         let plan = AnswerHeadPlan {
             listener: walk.listener,
@@ -183,6 +172,22 @@ fn begin_answer(
         .preload(&mut ex.answer_buf, from)
         .map_err(down_fault)?;
     Ok(keep_alive)
+}
+
+/// Who answered and when, for clients that are told.
+fn shown_backend<'a>(
+    walk: &Walk<'a>,
+    pool: PoolId,
+    server: usize,
+    now_us: u64,
+) -> ShownBackend<'a> {
+    let plan = walk.view.pool(pool);
+    let server = plan.and_then(|plan| plan.pool.servers.get(server));
+    ShownBackend {
+        server: server.map_or("", |server| &server.name),
+        response_ms: now_us.saturating_sub(walk.ex.record.sent_us) / 1000,
+        total_ms: now_us.saturating_sub(walk.ex.record.start_us) / 1000,
+    }
 }
 
 /// How the client gets the body of the answer.
