@@ -136,11 +136,6 @@ impl Relay {
         self.progress_ms = now_ms;
     }
 
-    /// Whether what is still here of the message is framed as another sink wants it.
-    pub fn may_begin_again(&self, encode: Encode) -> bool {
-        self.is_replayable() && (encode == Encode::Chunked) == (self.encode == Encode::Chunked)
-    }
-
     /// Begins the same message again, for another sink. Only after [`Relay::is_replayable`].
     pub fn begin_again(&mut self, encode: Encode, now_ms: u64) {
         debug_assert!(self.is_replayable(), "the body is gone");

@@ -80,8 +80,8 @@ fn begin_relay(walk: &mut Walk<'_>, route: &RoutePlan, link: &Link) -> Result<bo
     if up.is_untouched() {
         let body_bytes_max = route.body_bytes_max.unwrap_or(walk.listener.body_bytes_max);
         up.begin(bufs, (body, framed), encode, body_bytes_max, now_ms);
-    } else if recoded || !up.may_begin_again(encode) {
-        // What is still here was framed for a server that spoke another protocol.
+    } else if recoded {
+        // What was read in base64 is not here any more.
         return Err(Kind::SendFailed);
     } else {
         up.begin_again(encode, now_ms);
