@@ -33,10 +33,10 @@ fn streams_of_little_messages() {
         let mut wire = H2Wire::connect(proxy.address());
         let stream = wire.ask("POST", "/", &[], false);
         for at in 0..count {
-            // The kit waits for the window; each is a frame of its own.
+            // The kit keeps to the windows; each is a frame of its own.
             wire.data(stream, vec![b'x'; bytes], at + 1 == count);
-            if at % 100 == 0 {
-                wire.await_sent().unwrap();
+            if at % 1000 == 0 {
+                wire.ping();
             }
         }
         let seen = wire.answer(stream).expect(200).json();
@@ -159,4 +159,24 @@ fn who_is_shut_out_is_counted_and_named() {
         lines[0].contains("WARN") && lines[0].contains("client=127.0.0.1:"),
         "{lines:?}"
     );
+}
+
+/// The last request that a connection may carry is answered, and GOAWAY tells the client to go on elsewhere.
+#[test]
+fn a_connection_carries_so_many_requests() {
+    let origin = Origin::echo();
+    let more = "limits: { requests: 5 }";
+    let proxy = Proxy::before_with(&[origin.address()], "", more);
+    let mut wire = H2Wire::connect(proxy.address());
+    let streams: Vec<u32> = (0..5).map(|_| wire.ask("GET", "/", &[], true)).collect();
+    for stream in streams {
+        wire.answer(stream).expect(200);
+    }
+    let (goaway, end) = wire.await_end();
+    assert_eq!(
+        goaway.map(|it| (it.code, it.last)),
+        Some((code::NO_ERROR, 9))
+    );
+    assert_eq!(end, End::Closed);
+    assert_eq!(abuse(&proxy), 0.0);
 }
