@@ -33,7 +33,8 @@ pub use matcher::{
 };
 pub use pages::{ErrorPage, ErrorPages};
 pub use pool::{
-    Balance, GrpcStatus, HashKey, HashScheme, IpHashMode, KeepAlive, Pool, Server, ServerTimeouts, Tie,
+    Balance, GrpcStatus, HashKey, HashScheme, IpHashMode, KeepAlive, Pool, Server, ServerTimeouts,
+    Tie,
 };
 pub use process::{
     Admin, ClientAddress, ClientHeader, Connections, KeepId, Process, RequestId, Workers,
