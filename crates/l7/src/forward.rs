@@ -80,7 +80,8 @@ pub async fn forward(
 /// The server answered, only not what was hoped for: its connection is good for the next request.
 fn keep_refusing(walk: &mut Walk<'_>, plan: &PoolPlan, attempt: Attempt) {
     let ex = &mut *walk.ex;
-    let clean = ex.answer_framing.keep_alive && ex.answer_buf.len() == ex.answer.len;
+    let answered = ex.answer_framing.keep_alive && ex.answer_buf.len() == ex.answer.len;
+    let clean = answered && ex.up.is_done();
     let number = plan.pool.first_server + attempt.server;
     if clean && let Some(connection) = attempt.link.into_connection() {
         let now_ms = walk.worker.clock.now_ms();

@@ -59,9 +59,10 @@ impl Io {
     }
 
     /// Passes the end of a tunnel's direction on; what cannot be passed on finds the far end closed.
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) {
-        if let Io::Bytes(stream) = self {
-            let _ = AsyncWrite::poll_shutdown(Pin::new(stream), cx);
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Io::Bytes(stream) => AsyncWrite::poll_shutdown(Pin::new(stream), cx).map(drop),
+            Io::H2(_) | Io::Away => Poll::Ready(()),
         }
     }
 }

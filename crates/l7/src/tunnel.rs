@@ -89,8 +89,8 @@ fn poll_both(
         if let Err(fault) = ended {
             return Poll::Ready(broken(&fault, Side::Client, Side::Server));
         }
-        over.up = true;
-        server.poll_shutdown(cx);
+        // A relay that is done says so again, until its end has been passed on.
+        over.up = server.poll_shutdown(cx).is_ready();
     }
     if !over.down
         && let Poll::Ready(ended) = down.poll(cx, bufs, server, answer_buf, client, now_ms)
@@ -98,8 +98,7 @@ fn poll_both(
         if let Err(fault) = ended {
             return Poll::Ready(broken(&fault, Side::Server, Side::Client));
         }
-        over.down = true;
-        client.poll_shutdown(cx);
+        over.down = client.poll_shutdown(cx).is_ready();
     }
     match over.up && over.down {
         true => Poll::Ready(Termination::DONE),
