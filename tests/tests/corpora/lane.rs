@@ -195,10 +195,11 @@ fn shorten(line: &str) -> String {
 }
 
 fn config(parts: &[(Origin, Arrivals)]) -> String {
+    // The suites are about HTTP/1: its preface would begin HTTP/2 otherwise, and be answered in it.
     let mut text = "workers: 2\nlisteners:\n".to_owned();
     for number in 0..parts.len() {
         text.push_str(&format!(
-            "  lane{number}: {{ bind: \"127.0.0.1:0\", timeouts: {{ head: 500ms, idle: 500ms, body: 500ms, send: 2s }} }}\n"
+            "  lane{number}: {{ bind: \"127.0.0.1:0\", http2: false, timeouts: {{ head: 500ms, idle: 500ms, body: 500ms, send: 2s }} }}\n"
         ));
     }
     text.push_str("routes:\n");
