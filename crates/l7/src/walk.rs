@@ -89,8 +89,18 @@ impl<'a> Walk<'a> {
 
     /// Whether what is waited for is overdue at `due_ms`, which means `kind`, or the drain is. If
     /// not, the task is woken when it will be.
-    pub fn poll_overdue(&mut self, cx: &Context<'_>, due_ms: u64, kind: Kind) -> Poll<Kind> {
+    ///
+    /// A client that gives up its stream of HTTP/2 ends every wait.
+    pub fn poll_overdue(&mut self, cx: &mut Context<'_>, due_ms: u64, kind: Kind) -> Poll<Kind> {
         self.waited = true;
+        if let Some(stream) = self.client.io.h2()
+            && stream.poll_gone(cx).is_err()
+        {
+            return Poll::Ready(match self.answer_begun {
+                true => Kind::ClientAborted,
+                false => Kind::ClientGone,
+            });
+        }
         let now_ms = self.worker.clock.now_ms();
         let drain_due_ms = match self.in_tunnel {
             true => self.worker.tunnels_due_ms(),

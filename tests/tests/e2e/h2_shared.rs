@@ -9,7 +9,7 @@ use keel_testkit::h2::frame::{code, setting};
 use keel_testkit::proxy::simple;
 use keel_testkit::scratch::Scratch;
 use keel_testkit::wait::until_true;
-use keel_testkit::{Ca, H2Origin, H2Reply, H2Wire, Origin, Proxy, TlsServer};
+use keel_testkit::{Ask, Ca, H2Origin, H2Reply, H2Wire, Origin, Proxy, TlsServer};
 
 const H2C: &str = "protocol: http2";
 const WEBSOCKET: &str = "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
@@ -185,4 +185,31 @@ fn a_second_server_may_speak_another_version() {
         .answering(|_| H2Reply::reset(code::REFUSED_STREAM));
     go([&refuses, &plain.named("b")]);
     assert!(cut.requests() > 0 && refuses.requests() > 0);
+}
+
+#[test]
+fn a_client_that_gives_up_ends_the_wait_for_a_connection() {
+    // The kernel takes the connection, and nobody ever speaks on it.
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").expect("the system gives us a port");
+    let at = deaf.local_addr().expect("a bound socket has an address");
+    let keys = "tls: { verify: false }, timeouts: { connect: 15s }";
+    let proxy = Proxy::before_with(&[at], keys, "");
+    let in_flight = || {
+        let metrics = Ask::get(proxy.admin(), "/metrics").send().text();
+        metrics
+            .lines()
+            .filter(|line| line.starts_with("evenkeel_route_in_flight_requests"))
+            .any(|line| line.ends_with(" 1"))
+    };
+    let mut wire = H2Wire::connect(proxy.address());
+    let stream = wire.ask("GET", "/", &[], true);
+    until_true("it connects", in_flight);
+    let start = Instant::now();
+    wire.reset(stream, code::CANCEL).ping();
+    until_true("it has given up", || !in_flight());
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
 }
