@@ -12,6 +12,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod authority;
+mod base64;
 mod chunked;
 mod diagnose;
 mod fault;

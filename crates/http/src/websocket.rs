@@ -4,7 +4,7 @@
 
 use sha1::{Digest, Sha1};
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use crate::base64;
 
 /// Every WebSocket server appends this to the key.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -15,27 +15,13 @@ pub fn key(random: [u64; 2]) -> [u8; 24] {
     for (half, number) in bytes.chunks_exact_mut(8).zip(random) {
         half.copy_from_slice(&number.to_be_bytes());
     }
-    base64(&bytes)
+    base64::array(&bytes)
 }
 
 /// The `Sec-WebSocket-Accept` that answers `key`.
 pub fn accept(key: &[u8]) -> [u8; 28] {
     let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
-    base64(&hash)
-}
-
-/// `bytes` in base64 with padding (RFC 4648, 4); `N` is the length of that.
-fn base64<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut out = [b'='; N];
-    for (group, four) in bytes.chunks(3).zip(out.chunks_exact_mut(4)) {
-        let part = |at: usize| u32::from(group.get(at).copied().unwrap_or(0)) << (16 - 8 * at);
-        let bits = part(0) | part(1) | part(2);
-        for (position, digit) in four.iter_mut().take(group.len() + 1).enumerate() {
-            let index = (bits >> (18 - 6 * position)) & 63;
-            *digit = ALPHABET.get(index as usize).copied().unwrap_or(b'A');
-        }
-    }
-    out
+    base64::array(&hash)
 }
 
 #[cfg(test)]

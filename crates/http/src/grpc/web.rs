@@ -4,12 +4,11 @@
 //! wrote may have padding of its own, so padding may stand in the middle. An answer ends with its trailers as a frame.
 
 use super::{GrpcFault, Kind};
+use crate::base64;
 use crate::syntax::trim_ows;
 
 /// Flag of the frame that has the trailers.
 const TRAILERS_FLAG: u8 = 0x80;
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Turns the body of a gRPC-Web request into one of gRPC. Holds at most three bytes.
 #[derive(Debug, Clone)]
@@ -127,7 +126,7 @@ impl AnswerEncoder {
     /// Appends a piece of the body. Larger pieces cost less padding.
     pub fn data(&self, input: &[u8], out: &mut Vec<u8>) {
         if self.text {
-            encode(input, out);
+            base64::encode(input, out);
         } else {
             out.extend_from_slice(input);
         }
@@ -155,33 +154,4 @@ impl AnswerEncoder {
         }
         self.data(&self.frame, out);
     }
-}
-
-/// Appends `input` in base64 with padding (RFC 4648, section 4).
-fn encode(input: &[u8], out: &mut Vec<u8>) {
-    out.reserve(input.len().div_ceil(3) * 4);
-    let (groups, rest) = input.as_chunks::<3>();
-    for &[a, b, c] in groups {
-        out.extend_from_slice(&characters([a, b, c]));
-    }
-    match *rest {
-        [a] => {
-            let [w, x, ..] = characters([a, 0, 0]);
-            out.extend_from_slice(&[w, x, b'=', b'=']);
-        }
-        [a, b] => {
-            let [w, x, y, _] = characters([a, b, 0]);
-            out.extend_from_slice(&[w, x, y, b'=']);
-        }
-        _ => {}
-    }
-}
-
-#[inline]
-fn characters([a, b, c]: [u8; 3]) -> [u8; 4] {
-    let bits = u32::from_be_bytes([0, a, b, c]);
-    [18, 12, 6, 0].map(|shift| {
-        let index = (bits >> shift & 63) as usize;
-        ALPHABET.get(index).copied().unwrap_or_default()
-    })
 }
