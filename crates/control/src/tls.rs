@@ -56,7 +56,6 @@ fn plan(start: &TlsStart, workers: usize) -> Result<TlsPlan, StartFault> {
         per_client: start
             .per_client
             .map(|all| u32::try_from(share(all)).unwrap_or(u32::MAX)),
-        client_headers: start.client_headers,
     })
 }
 

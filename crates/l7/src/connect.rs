@@ -63,12 +63,7 @@ async fn open_stream(
     let requests_max = plan.pool.keep_alive.requests_max;
     loop {
         match worker.h2.find(number, &plan.http2, requests_max) {
-            Some(Way::Call(call)) => {
-                if walk.ex.framing.upgrade {
-                    await_settings(&call).await;
-                }
-                return Ok(Link::on(call));
-            }
+            Some(Way::Call(call)) => return Ok(link_on(walk, call).await),
             Some(Way::Wait { changed, full }) => {
                 // A server whose streams are all taken has not failed.
                 let overdue = match due.1 {
@@ -92,24 +87,23 @@ async fn open_stream(
                 }
                 let call = start_h2(walk, plan, number, connection).await?;
                 drop(connecting);
-                if walk.ex.framing.upgrade {
-                    await_settings(&call).await;
-                }
-                return Ok(Link::on(call));
+                return Ok(link_on(walk, call).await);
             }
             None => return Err(Kind::Internal),
         }
     }
 }
 
-/// Gives a new server the time to say whether it takes WebSockets: it must not be asked before.
-async fn await_settings(call: &H2Call) {
+/// A link on a shared connection. For a WebSocket a new server is given the time to say whether it
+/// takes them: it must not be asked before.
+async fn link_on(walk: &Walk<'_>, call: H2Call) -> Link {
     const WAIT: Duration = Duration::from_millis(10);
     const WAIT_MAX_MS: u64 = 1_000;
 
-    while !call.takes_upgrades() && call.age_ms() < WAIT_MAX_MS {
+    while walk.ex.framing.upgrade && !call.takes_upgrades() && call.age_ms() < WAIT_MAX_MS {
         tokio::time::sleep(WAIT).await;
     }
+    Link::on(call)
 }
 
 /// Begins HTTP/2 on a new connection; nothing is waited for, the server's settings come when they

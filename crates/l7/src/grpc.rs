@@ -9,9 +9,8 @@ use keel_http::{BodyLength, HeaderId};
 use crate::driver::Next;
 use crate::error::{Kind as Fault, Row};
 use crate::exchange::Exchange;
-use crate::h2::answer_head;
 use crate::heads::{write_field, write_length};
-use crate::own::{body_is_out_of_the_way, keeps_alive};
+use crate::own::{body_is_out_of_the_way, keeps_alive, send_whole};
 use crate::relay::Web;
 use crate::snapshot::RoutePlan;
 use crate::vars::with_date;
@@ -119,17 +118,8 @@ pub(crate) async fn fail_call(walk: &mut Walk<'_>, row: &Row) -> Result<Next, Fa
         }
     }
     out.extend_from_slice(b"\r\n");
-    walk.copy_sent(&out);
-    walk.ex.record.status = 200;
     walk.ex.record.failed_as = row.status;
-    walk.answer_begun = true;
-    let timeout_ms = walk.listener.send_timeout_ms;
-    let sent = match walk.client.io.h2() {
-        Some(stream) => stream
-            .send_answer(answer_head(200, &out), true)
-            .map_err(|_| Fault::ClientAborted),
-        None => walk.write_all(&out, true, timeout_ms).await,
-    };
+    let sent = send_whole(walk, 200, &out, 0).await;
     walk.ex.record.bytes_sent += out.len() as u64;
     walk.worker.bufs.give_string(out);
     sent?;

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use keel_http::template::{Escape, Template};
 use keel_http::{
-    BodyLength, Field, Fields, HOP_BY_HOP, HeaderId, HeaderSet, Method, Version, is_nominated,
-    websocket,
+    BodyLength, FIELDS_CEILING, Field, Fields, HOP_BY_HOP, HeadLimits, HeaderId, HeaderSet, Method,
+    Version, is_nominated, websocket,
 };
 
 use crate::exchange::Exchange;
@@ -18,6 +18,13 @@ use crate::relay::Encode;
 use crate::reply::reason;
 use crate::snapshot::{Edits, HostPlan, ListenerPlan, RequestIdPlan, RoutePlan};
 use crate::vars::Vars;
+
+/// Limits of the head of a server's answer, whatever it speaks. An answer has no target.
+pub const ANSWER_LIMITS: HeadLimits = HeadLimits {
+    head_bytes_max: 64 << 10,
+    fields_max: FIELDS_CEILING,
+    target_bytes_max: 0,
+};
 
 const FRAMING: HeaderSet = HOP_BY_HOP
     .with(HeaderId::ContentLength)

@@ -78,6 +78,27 @@ pub(crate) fn keeps_alive(walk: &Walk<'_>) -> bool {
         && walk.client.requests < walk.listener.requests_max
 }
 
+/// Sends an answer that is whole in `answer`, its body being the last `body` bytes.
+pub(crate) async fn send_whole(
+    walk: &mut Walk<'_>,
+    status: u16,
+    answer: &[u8],
+    body: usize,
+) -> Result<(), Kind> {
+    let (head, content) = answer.split_at(answer.len() - body);
+    walk.ex.record.status = status;
+    walk.answer_begun = true;
+    walk.copy_sent(head);
+    let timeout_ms = walk.listener.send_timeout_ms;
+    match walk.client.io.h2() {
+        Some(stream) => match stream.send_answer(answer_head(status, head), body == 0) {
+            Ok(()) => walk.write_all(content, true, timeout_ms).await,
+            Err(_) => Err(Kind::ClientAborted),
+        },
+        None => walk.write_all(answer, true, timeout_ms).await,
+    }
+}
+
 /// Sends an answer of our own.
 async fn send_reply(
     walk: &mut Walk<'_>,
@@ -96,18 +117,7 @@ async fn send_reply(
         };
         write_reply(&mut out, walk.ex, route, reply, facts, &walk.vars())
     });
-    walk.ex.record.status = reply.status;
-    walk.answer_begun = true;
-    let (head, content) = out.split_at(out.len() - body);
-    walk.copy_sent(head);
-    let timeout_ms = walk.listener.send_timeout_ms;
-    let sent = match walk.client.io.h2() {
-        Some(stream) => match stream.send_answer(answer_head(reply.status, head), body == 0) {
-            Ok(()) => walk.write_all(content, true, timeout_ms).await,
-            Err(_) => Err(Kind::ClientAborted),
-        },
-        None => walk.write_all(&out, true, timeout_ms).await,
-    };
+    let sent = send_whole(walk, reply.status, &out, body).await;
     if sent.is_ok() {
         walk.ex.record.bytes_sent += out.len() as u64;
         walk.ex.record.body_bytes_sent += body as u64;

@@ -9,7 +9,7 @@ use keel_net::MEDIUM;
 use crate::error::Kind;
 use crate::grpc::Call;
 use crate::h2::{H2Body, H2Call, answer_head, read_answer, request_head};
-use crate::heads::{RequestHeadPlan, write_interim, write_request};
+use crate::heads::{ANSWER_LIMITS, RequestHeadPlan, write_interim, write_request};
 use crate::io::Io;
 use crate::link::Link;
 use crate::relay::{Encode, RelayFault};
@@ -19,8 +19,6 @@ use crate::walk::Walk;
 
 /// Interim answers that one server may send before it must answer.
 const INTERIM_MAX: u32 = 32;
-/// Longest head of an answer.
-const ANSWER_HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Writes the request's head into the upward relay, with what has come of the body.
 pub(crate) fn begin_request(
@@ -244,12 +242,7 @@ fn poll_answer(
     let bufs = &walk.worker.bufs;
     loop {
         if ex.answer_scan.ready(ex.answer_buf.filled()) {
-            let limits = keel_http::HeadLimits {
-                head_bytes_max: ANSWER_HEAD_BYTES_MAX,
-                fields_max: keel_http::FIELDS_CEILING,
-                ..Default::default()
-            };
-            match ex.answer.parse(ex.answer_buf.filled(), &limits) {
+            match ex.answer.parse(ex.answer_buf.filled(), &ANSWER_LIMITS) {
                 Ok(HeadStatus::Complete) => {
                     let framing = frame_response(
                         &ex.answer,

@@ -97,8 +97,6 @@ pub struct TlsPlan {
     pub handshakes_max: usize,
     /// Handshakes a second that one client may begin on one worker.
     pub per_client: Option<u32>,
-    /// Whether servers are told of the client's certificate (`X-Client-Cert-…`).
-    pub client_headers: bool,
 }
 
 /// HTTP/2 with clients: what we announce, and where abuse begins.
@@ -122,22 +120,6 @@ pub struct Http2Plan {
     pub stall_timeout_ms: u64,
     /// Limits of what else a client may send.
     pub guard: H2GuardLimits,
-}
-
-impl Default for Http2Plan {
-    fn default() -> Http2Plan {
-        Http2Plan {
-            streams_max: 128,
-            stream_window_bytes: 256 << 10,
-            connection_window_bytes: 1 << 20,
-            header_list_bytes_max: 64 << 10,
-            send_buffer_bytes: 64 << 10,
-            pending_resets_max: 50,
-            local_resets_max: 50,
-            stall_timeout_ms: 15_000,
-            guard: H2GuardLimits::default(),
-        }
-    }
 }
 
 /// HTTP/2 with servers.

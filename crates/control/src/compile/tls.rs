@@ -39,8 +39,6 @@ pub struct TlsStart {
     pub concurrent: u32,
     /// Handshakes a second from one client, over all workers.
     pub per_client: Option<u32>,
-    /// Whether servers are told of the client's certificate.
-    pub client_headers: bool,
 }
 
 /// What the start needs, by listener; `None` for one without TLS. All files are read once, to judge them.
@@ -56,7 +54,6 @@ pub(super) fn listeners(report: &mut Report<'_>) -> Vec<Option<TlsStart>> {
             handshake_timeout_ms: ms(listener.timeouts.handshake),
             concurrent: tls.handshakes.concurrent,
             per_client: tls.handshakes.per_client,
-            client_headers: tls.client.as_ref().is_some_and(|client| client.headers),
         })
     };
     model.listeners.iter().map(start).collect()

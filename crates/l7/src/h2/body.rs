@@ -22,7 +22,7 @@ use super::inbox::Received;
 pub struct H2Body {
     /// What the far end sends; unset until its head was there.
     recv: Option<Received>,
-    /// What we send; unset until our head went out, and again when all has been said.
+    /// What we send; unset until our head went out.
     send: Option<SendStream<Bytes>>,
     /// Answers the client, when the far end is one.
     respond: Option<SendResponse<Bytes>>,

@@ -10,9 +10,7 @@ use keel_http::{
 use keel_net::BufPool;
 
 use crate::exchange::Exchange;
-
-/// Longest head of an answer.
-const ANSWER_HEAD_BYTES_MAX: usize = 64 << 10;
+use crate::heads::ANSWER_LIMITS;
 
 /// Writes a request's head into the exchange, checked as RFC 9113, section 8, has it.
 pub fn read_request(
@@ -49,11 +47,6 @@ pub fn read_answer(
     parts: &http::response::Parts,
     ended: bool,
 ) -> Result<(), HeadFault> {
-    let limits = HeadLimits {
-        head_bytes_max: ANSWER_HEAD_BYTES_MAX,
-        fields_max: keel_http::FIELDS_CEILING,
-        ..Default::default()
-    };
     let mut out = bufs.take_string();
     let status = parts.status.as_u16();
     let fields = fields_of(&parts.headers);
@@ -64,7 +57,7 @@ pub fn read_answer(
     };
     let framing = ex
         .answer
-        .read_h2(&mut out, status, fields, ended, method, &limits);
+        .read_h2(&mut out, status, fields, ended, method, &ANSWER_LIMITS);
     bufs.give(&mut ex.answer_buf);
     ex.answer_buf = bufs.take(out.len());
     ex.answer_buf.append(&out);

@@ -21,7 +21,7 @@ use crate::client::Client;
 use crate::driver::{Next, exchange_stream, refuse};
 use crate::error::Kind;
 use crate::io::Io;
-use crate::snapshot::{Http2Plan, ListenerPlan};
+use crate::snapshot::Http2Plan;
 use crate::worker::Worker;
 
 /// How long what is left may take to go out once a connection is given up, in milliseconds.
@@ -323,13 +323,13 @@ async fn serve_stream(
             .await
         }
     };
-    settle(&mut client.io, next, plan);
+    settle(&mut client.io, next);
     worker.bufs.give(&mut client.input);
     worker.give_exchange(ex);
 }
 
 /// Ends what the driver left open of a stream.
-fn settle(io: &mut Io, next: Next, _plan: &ListenerPlan) {
+fn settle(io: &mut Io, next: Next) {
     let Some(body) = io.h2() else {
         return;
     };

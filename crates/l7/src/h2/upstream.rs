@@ -71,6 +71,23 @@ struct Server {
     changed: Rc<Notify>,
 }
 
+impl Server {
+    /// A place on the first connection that has room. Only the one that is taken is asked whether it is
+    /// still open: that costs a look into the library.
+    fn take(&mut self, plan: &ServerHttp2Plan, requests_max: u32) -> Option<H2Call> {
+        loop {
+            let at = self
+                .list
+                .iter()
+                .position(|it| it.has_room(plan, requests_max))?;
+            match self.list.get(at) {
+                Some(shared) if shared.is_open() => return Some(call(shared)),
+                _ => drop(self.list.remove(at)),
+            }
+        }
+    }
+}
+
 /// The HTTP/2 connections of one worker, by server number (see `Pool::first_server`).
 #[derive(Debug, Default)]
 pub struct H2Connections {
@@ -182,11 +199,7 @@ impl H2Connections {
 
     /// A place on a connection to `server` that is open and has room.
     pub fn take(&self, server: usize, plan: &ServerHttp2Plan, requests_max: u32) -> Option<H2Call> {
-        self.with(server, |it| {
-            it.list.retain(|shared| shared.is_open());
-            let with_room = it.list.iter().find(|it| it.has_room(plan, requests_max));
-            with_room.map(call)
-        })?
+        self.with(server, |it| it.take(plan, requests_max))?
     }
 
     /// A place on a connection to `server`, or what to do for one.
@@ -197,10 +210,10 @@ impl H2Connections {
         requests_max: u32,
     ) -> Option<Way<'_>> {
         self.with(server, |it| {
-            it.list.retain(|shared| shared.is_open());
-            if let Some(shared) = it.list.iter().find(|it| it.has_room(plan, requests_max)) {
-                return Way::Call(call(shared));
+            if let Some(call) = it.take(plan, requests_max) {
+                return Way::Call(call);
             }
+            it.list.retain(|shared| shared.is_open());
             let fresh = it.list.iter().filter(|it| !it.is_worn(requests_max));
             let full = fresh.count() >= plan.connections_max;
             if full || it.connecting && !it.chose_http1 {
@@ -238,7 +251,6 @@ impl H2Connections {
         })?;
         let call = call(&shared);
         let keeper = Keeper {
-            worker: worker.clone(),
             deadline: worker.deadlines.add(),
             ping_every_ms: plan.ping_every_ms,
             ping_timeout_ms: plan.ping_timeout_ms,
@@ -282,7 +294,6 @@ pub fn client_builder(plan: &ServerHttp2Plan) -> h2::client::Builder {
 
 /// Keeps a connection going until it ends: moves its frames, pings, and closes it when it idles.
 struct Keeper {
-    worker: Rc<Worker>,
     shared: Rc<Shared>,
     deadline: Deadline,
     ping_every_ms: u64,
@@ -310,14 +321,14 @@ impl Keeper {
 
     /// Whether the connection is dead, or idle for too long.
     fn is_over(&mut self, ping: Option<&mut PingPong>, cx: &mut Context<'_>) -> bool {
-        let now_ms = self.worker.clock.now_ms();
+        let now_ms = self.shared.worker.clock.now_ms();
         let idle = self.shared.active.get() == 0;
         let idle_due_ms = match idle {
             true => self.shared.quiet_since_ms.get() + self.keep.idle_timeout_ms,
             false => u64::MAX,
         };
         let is_of_use =
-            !self.shared.is_worn(self.keep.requests_max) && !self.worker.drain.is_draining();
+            !self.shared.is_worn(self.keep.requests_max) && !self.shared.worker.drain.is_draining();
         if now_ms >= idle_due_ms || idle && !is_of_use {
             return true;
         }
