@@ -12,6 +12,7 @@ pub mod connection;
 pub mod cores;
 pub mod cpu;
 pub mod document;
+pub mod floor;
 pub mod growth;
 pub mod h2;
 pub mod histogram;

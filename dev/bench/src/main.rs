@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use keel_bench::callgrind::{self, Baseline, Counts};
 use keel_bench::compare::{self, Plan};
 use keel_bench::cores::Cores;
+use keel_bench::floor::{self, Order};
 use keel_bench::growth::{self, Curve};
 use keel_bench::hold::HoldKind;
 use keel_bench::memory::{self, MemoryPlan};
@@ -36,6 +37,8 @@ enum Command {
     Compare(CompareArgs),
     /// Cost per request as routes, servers, connections and workers become more.
     Growth(GrowthArgs),
+    /// What the kernel alone costs as servers become more, without any proxy.
+    Floor(FloorArgs),
     /// Memory per idle and per slow connection, and how normal requests fare meanwhile.
     Memory(MemoryArgs),
     /// Seconds until stalling connections are ended.
@@ -133,6 +136,19 @@ struct GrowthArgs {
 }
 
 #[derive(Debug, Args)]
+struct FloorArgs {
+    /// Orders in which servers are chosen, by comma.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Order::InTurn, Order::Random, Order::Bursts])]
+    orders: Vec<Order>,
+    /// Rounds of each curve.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds measured at each point.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+}
+
+#[derive(Debug, Args)]
 struct MemoryArgs {
     /// Rows, by comma.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = memory::ROWS)]
@@ -216,6 +232,10 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Compare(args) => compare_proxies(&args),
         Command::Growth(args) => grow(&args),
+        Command::Floor(args) => {
+            prepare(1)?;
+            floor::run(&args.orders, args.rounds, args.seconds).map(|()| ExitCode::SUCCESS)
+        }
         Command::Memory(args) => measure_memory(&args),
         Command::Op { name, count } => ops::run(&name, count).map(|()| ExitCode::SUCCESS),
         Command::Callgrind(args) => count_instructions(&args),
