@@ -6,15 +6,23 @@
 //! [`Status`] is what the admin listener and the command line ask.
 #![forbid(unsafe_code)]
 
+mod change;
 mod compile;
 mod explain;
 mod hashed;
 mod limits;
+mod live;
+mod reload;
 mod start;
 mod status;
 mod tls;
 
+pub use change::{
+    Change, ChangeFault, Changed, Found, FoundServer, NewServer, SaveFault, Saved, ServerState,
+};
 pub use compile::{Compiled, Removed, RemovedNames, RuleSummary, TlsStart, compile};
 pub use explain::{Explained, Question, explain};
-pub use start::{Bind, Running, StartFault, start};
+pub use live::{Actor, Control};
+pub use reload::{ReloadFault, Reloaded};
+pub use start::{Bind, Running, Start, StartFault, start};
 pub use status::{Page, Status};

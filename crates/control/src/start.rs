@@ -1,6 +1,7 @@
 //! Starts a compiled configuration: logs, sockets, worker threads; and stops it again.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,6 +15,7 @@ use keel_types::ListenerId;
 
 use crate::compile::Compiled;
 use crate::limits::connections_max;
+use crate::live::Control;
 use crate::status::Status;
 use crate::tls::{self, TlsWatch, Watching};
 
@@ -72,8 +74,10 @@ pub struct Running {
     pub workers: usize,
     /// Client connections that may be open.
     pub connections_max: usize,
-    /// How it fares.
+    /// How it fares at the start; [`Control::status`] is what holds later.
     pub status: Arc<Status>,
+    /// For reloads and changes.
+    pub control: Control,
     logs: LogWriter,
     drain: Drain,
     drain_times: DrainTimes,
@@ -93,11 +97,28 @@ struct Shared {
     gate: Arc<Gate>,
 }
 
-/// Starts what was compiled from `model`.
+/// What a process is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// The configuration.
+    pub model: Model,
+    /// What was compiled from it.
+    pub compiled: Compiled,
+    /// The file that a reload reads anew; `None` when the configuration came from no file.
+    pub file: Option<PathBuf>,
+}
+
+/// Starts what was compiled. Call it on the runtime that the control plane is to use.
 ///
 /// # Errors
 /// The first thing that does not work; everything that was opened is closed again.
-pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
+pub fn start(start: Start) -> Result<Running, StartFault> {
+    let Start {
+        model,
+        compiled,
+        file,
+    } = start;
+    let model = &model;
     let workers = worker_count(model);
     let (connections_max, too_many) =
         connections_max(model.process.connections, raise_descriptor_limit(), workers);
@@ -124,6 +145,8 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
     let registry = Registry::new(&compiled.names, workers);
     let base = Instant::now();
     let status = Arc::new(Status {
+        generation: 1,
+        model: Arc::new(model.clone()),
         snapshot: snapshot.clone(),
         registry: registry.clone(),
         rules: compiled.rules,
@@ -157,6 +180,7 @@ pub fn start(model: &Model, compiled: Compiled) -> Result<Running, StartFault> {
         binds,
         workers,
         connections_max,
+        control: Control::new(status.clone(), file),
         status,
         logs,
         drain,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use keel_config::Model;
 use keel_l7::{FixedAnswer, Produce, Snapshot};
 use keel_observe::metrics::{ScrapeSources, TEXT_FORMAT};
 use keel_observe::{LogWriter, Registry};
@@ -25,6 +26,8 @@ pub enum Page {
 
 /// What can be asked of a running balancer. Cheap to ask; disturbs no worker.
 pub struct Status {
+    pub(crate) generation: u64,
+    pub(crate) model: Arc<Model>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) registry: Registry,
     pub(crate) rules: Vec<RuleSummary>,
@@ -34,6 +37,31 @@ pub struct Status {
 }
 
 impl Status {
+    /// Number of the configuration, counted from the start of the process; the first one is 1.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The model in force: the file, run-time changes and what discovery found.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// What workers serve from.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The counters.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// When the process began, for times on the workers' clocks: milliseconds since then.
+    pub fn base(&self) -> Instant {
+        self.base
+    }
+
     /// A page.
     pub fn page(&self, page: Page) -> FixedAnswer {
         match page {

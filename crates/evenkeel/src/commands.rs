@@ -12,7 +12,7 @@ use crate::{Failure, print_line};
 /// `run FILE`
 pub fn run(file: &Path) -> Result<(), Failure> {
     let (model, compiled) = compiled(from_file(file))?;
-    serve(&model, compiled)?;
+    serve(model, compiled, Some(file))?;
     Ok(())
 }
 
@@ -35,7 +35,7 @@ pub fn check(file: &Path) -> Result<(), Failure> {
 /// `proxy --listen … --to …`
 pub fn proxy(options: &Proxy) -> Result<(), Failure> {
     let (model, compiled) = compiled(from_text(&proxy_text(options)))?;
-    serve(&model, compiled)?;
+    serve(model, compiled, None)?;
     Ok(())
 }
 

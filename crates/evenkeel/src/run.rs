@@ -1,13 +1,14 @@
 //! From a compiled configuration to a running process: start, admin listener, signals, drain.
 
 use std::net::ToSocketAddrs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use keel_config::Model;
 use keel_config::model::{Admin, EndpointHost};
-use keel_control::{Compiled, Running, start};
+use keel_control::{Actor, Compiled, Running, Start, start};
 use keel_net::{Bound, Drain};
 use keel_upstream::Resolver;
 use tokio::runtime::Builder;
@@ -18,13 +19,13 @@ const POLL: Duration = Duration::from_millis(20);
 /// Time on top of the drain's in which the workers must end.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
 
-/// Serves until a signal says stop, then drains.
-pub fn serve(model: &Model, compiled: Compiled) -> Result<()> {
+/// Serves until a signal says stop, then drains. `file` is what a reload reads.
+pub fn serve(model: Model, compiled: Compiled, file: Option<&Path>) -> Result<()> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .context("no runtime")?;
-    let outcome = runtime.block_on(serve_on(model, compiled));
+    let outcome = runtime.block_on(serve_on(model, compiled, file));
     // Look-ups of names run on threads of their own and cannot be stopped: nobody waits for them.
     runtime.shutdown_background();
     let running = outcome?;
@@ -36,13 +37,17 @@ pub fn serve(model: &Model, compiled: Compiled) -> Result<()> {
     Ok(())
 }
 
-async fn serve_on(model: &Model, compiled: Compiled) -> Result<Running> {
+async fn serve_on(model: Model, compiled: Compiled, file: Option<&Path>) -> Result<Running> {
     let pools = compiled.snapshot.pools.iter();
     let mut resolver = Resolver::new(pools.flat_map(|plan| plan.pool.servers.clone()));
     let all_known = resolver.look_up().await;
     // Whatever can fail comes before the first client is let in.
     let admin = bind_admin(model.admin.as_ref())?;
-    let running = start(model, compiled)?;
+    let running = start(Start {
+        model,
+        compiled,
+        file: file.map(Path::to_path_buf),
+    })?;
     for bind in &running.binds {
         let (listener, address) = (&bind.listener, bind.address);
         tracing::info!("listening listener={listener} address={address}");
@@ -101,8 +106,7 @@ pub fn bind_admin(admin: Option<&Admin>) -> Result<Vec<Bound>> {
     Ok(all)
 }
 
-/// Waits for SIGTERM or SIGINT. On the way SIGUSR1 opens the logs anew, and SIGHUP, which elsewhere
-/// means a reload, must not end the process.
+/// Waits for SIGTERM or SIGINT. On the way SIGUSR1 opens the logs anew, and SIGHUP reloads.
 async fn wait_for_stop(running: &Running) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
@@ -118,7 +122,9 @@ async fn wait_for_stop(running: &Running) -> Result<()> {
                 running.reopen_logs();
             }
             _ = hangup.recv() => {
-                tracing::warn!("SIGHUP does nothing in this version: there is no reload yet");
+                let control = running.control.clone();
+                // What came of it is logged there; other signals are heard meanwhile.
+                tokio::spawn(async move { control.reload(Actor::new("SIGHUP")).await });
             }
             _ = look.tick() => anyhow::ensure!(!running.has_failed(), "a worker ended by itself"),
         }

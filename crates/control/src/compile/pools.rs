@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keel_balance::{Algorithm, Balancer, EndpointSpec, EndpointState, HashScheme, IpHashMode, Tie};
+use keel_balance::{Algorithm, Balancer, EndpointSpec, EndpointState, FailureSet, HashScheme, IpHashMode, Tie};
 use keel_config::codes;
 use keel_config::model::{self, EndpointHost, HostHeader, Pool};
 use keel_http::grpc::Code;
-use keel_l7::{HashKey, HostPlan, PoolPlan};
+use keel_l7::{HashKey, HostPlan, PoolPlan, RetryPlan};
 use keel_types::PoolId;
 use keel_upstream::{KeepAlive, Server, ServerAddress};
 
@@ -77,12 +77,24 @@ fn plan(report: &mut Report<'_>, id: PoolId, pool: &Pool, first_server: usize) -
             connect_timeout_ms: ms(pool.timeouts.connect),
             read_timeout_ms: ms(pool.timeouts.read),
             send_timeout_ms: ms(pool.timeouts.send),
-            tries_max: pool.tries,
         }),
         protocol: http2::protocol(pool.protocol),
         http2: http2::servers(&pool.http2),
         tls: tls::connector(report, pool),
-        retry_grpc: pool.retry_grpc.iter().map(grpc_code).collect(),
+        retry: RetryPlan {
+            tries_max: pool.tries,
+            grpc: pool.retry_grpc.iter().map(grpc_code).collect(),
+            ..RetryPlan::default()
+        },
+        budget: None,
+        failures: FailureSet::default(),
+        breaker: None,
+        server_breakers: Vec::new(),
+        limiter: None,
+        limits: None,
+        queue: None,
+        hedger: None,
+        load_report: None,
         hash_key: hash_key(pool),
         request_edits: edits::level(report, &pool.request_headers),
         host: Some(host(&pool.host)),

@@ -312,6 +312,7 @@ fn plan(
         name: route.name.value.clone(),
         target: target(report, route, handle),
         body_bytes_max: route.body_limit,
+        retry: None,
         timeouts: RouteTimeouts {
             connect_ms: times.connect.map(ms),
             read_ms: times.read.map(ms),
@@ -424,6 +425,7 @@ fn bare_plan(name: String, target: Target, error_pages: Arc<[ErrorPage]>) -> Rou
         name,
         target,
         body_bytes_max: None,
+        retry: None,
         timeouts: RouteTimeouts::default(),
         request_edits: Edits::default(),
         response_edits: Edits::default(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use keel_config::Model;
-use keel_control::{Running, start};
+use keel_control::{Running, Start, start};
 use keel_net::Drain;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,9 +56,14 @@ async fn run(options: &Demo) -> Result<(), Failure> {
         .context("cannot start the control page")?;
     let text = configuration(&origins.addresses(), options.port);
     let (model, plan) = compiled(from_text(&text))?;
-    let running = start(&model, plan).map_err(anyhow::Error::from)?;
+    let running = start(Start {
+        model,
+        compiled: plan,
+        file: None,
+    });
+    let running = running.map_err(anyhow::Error::from)?;
     let stop = Drain::new();
-    let admin = serve_admin(&model, &running, &stop)?;
+    let admin = serve_admin(running.status.model(), &running, &stop)?;
     let site = running
         .binds
         .first()

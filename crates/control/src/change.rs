@@ -1,0 +1,185 @@
+//! Run-time changes: an overlay on the model of the file, by the names of pools and servers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use keel_config::model::Endpoint;
+
+use crate::start::StartFault;
+
+/// A change of one pool's servers while it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A server more.
+    AddServer {
+        /// Name of the pool.
+        pool: String,
+        /// The server.
+        server: NewServer,
+    },
+    /// A server less. Its running requests end in their own time.
+    RemoveServer {
+        /// Name of the pool.
+        pool: String,
+        /// Name of the server.
+        server: String,
+    },
+    /// Whether a server gets traffic.
+    SetState {
+        /// Name of the pool.
+        pool: String,
+        /// Name of the server.
+        server: String,
+        /// What it is to be.
+        state: ServerState,
+    },
+    /// A server's share of the traffic.
+    SetWeight {
+        /// Name of the pool.
+        pool: String,
+        /// Name of the server.
+        server: String,
+        /// 0 to 65,535; 0 is no traffic.
+        weight: u32,
+    },
+}
+
+impl Change {
+    /// Name of the pool that is changed.
+    pub fn pool(&self) -> &str {
+        match self {
+            Change::AddServer { pool, .. }
+            | Change::RemoveServer { pool, .. }
+            | Change::SetState { pool, .. }
+            | Change::SetWeight { pool, .. } => pool,
+        }
+    }
+}
+
+/// A server that is added.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewServer {
+    /// Name, unique in the pool; the address when `None`.
+    pub name: Option<String>,
+    /// Where it listens.
+    pub address: Endpoint,
+    /// 0 to 65,535; 1 when `None`.
+    pub weight: Option<u32>,
+    /// Requests at a time over all workers; 0 is no limit, and so is `None`.
+    pub max_connections: Option<u32>,
+    /// 0 is used first; 0 when `None`.
+    pub tier: Option<u8>,
+}
+
+/// Whether a server gets traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerState {
+    /// As its health allows.
+    Ready,
+    /// No new requests but those of sessions that are bound to it; running ones end in their time.
+    Drain {
+        /// After which running requests and tunnels are ended; `None` is never.
+        limit: Option<Duration>,
+    },
+    /// Nothing at all from now on; running requests end in their time.
+    Down,
+}
+
+/// A change that was done.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// Number of the configuration that is served now.
+    pub generation: u64,
+    /// What was done, in words.
+    pub what: String,
+}
+
+/// Why a change was refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeFault {
+    /// No such pool.
+    #[error("there is no pool `{0}`")]
+    NoPool(String),
+    /// No such server.
+    #[error("pool `{pool}` has no server `{server}`; it has {}", .has.join(", "))]
+    NoServer {
+        /// The pool.
+        pool: String,
+        /// The name that was asked for.
+        server: String,
+        /// Names of the pool's servers.
+        has: Vec<String>,
+    },
+    /// The name is taken.
+    #[error("pool `{pool}` has a server `{server}` already")]
+    Exists {
+        /// The pool.
+        pool: String,
+        /// The name.
+        server: String,
+    },
+    /// A value that no file may have either, or the last server of a pool.
+    #[error("{0}")]
+    Bad(String),
+    /// What the change leads to does not work.
+    #[error(transparent)]
+    Start(#[from] StartFault),
+    /// The process is draining.
+    #[error("the process is stopping; it takes no changes")]
+    Stopping,
+}
+
+/// What discovery found for one entry of a pool's `servers`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Name of the pool.
+    pub pool: String,
+    /// Position of the entry in the pool's list as the file has it.
+    pub entry: usize,
+    /// The servers that the entry stands for now; never empty (the last good answer is kept).
+    pub servers: Vec<FoundServer>,
+}
+
+/// One server that discovery found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundServer {
+    /// Name, unique in the pool and the same for the same server in every answer.
+    pub name: String,
+    /// Its address.
+    pub address: Endpoint,
+    /// 0 to 65,535; the entry's when `None`.
+    pub weight: Option<u32>,
+    /// The entry's when `None`.
+    pub tier: Option<u8>,
+}
+
+/// What was written.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// The files that were changed; empty when there was nothing to write.
+    pub files: Vec<PathBuf>,
+    /// How many servers were written anew, added or taken out.
+    pub servers: usize,
+}
+
+/// Why run-time changes were not written.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveFault {
+    /// `proxy` and `demo` are not started from a file.
+    #[error("this process was not started from a file: there is none to write to")]
+    NoFile,
+    /// Somebody changed the file since it was read.
+    #[error("{} is not what was loaded any more: reload first, then save", .0.display())]
+    Changed(PathBuf),
+    /// The lists in the file cannot be replaced.
+    #[error("{0}")]
+    Edit(String),
+    /// The file cannot be written.
+    #[error("cannot write {}: {cause}", .file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
