@@ -40,7 +40,8 @@ pub async fn forward(
     let hash = plan.hash_key.as_ref().map(|key| hash_of(walk, key));
     let mut stale = 0;
     let mut last = None;
-    let tries = plan.pool.tries_max.clamp(1, TRIES_CEILING as u32);
+    let retry = route.retry.as_ref().unwrap_or(&plan.retry);
+    let tries = retry.tries_max.clamp(1, TRIES_CEILING as u32);
     for position in 1..=tries {
         let ask = Ask {
             now_ms: walk.worker.clock.now_ms(),
@@ -62,7 +63,7 @@ pub async fn forward(
         }
         match try_server(walk, route, plan, selected, &mut stale).await {
             Ok(attempt) => {
-                let refused = Call::is_refused(walk.ex, &plan.retry_grpc);
+                let refused = Call::is_refused(walk.ex, &retry.grpc);
                 if !refused || position == tries || !walk.ex.up.is_replayable() {
                     return Ok(attempt);
                 }
@@ -82,12 +83,14 @@ fn keep_refusing(walk: &mut Walk<'_>, plan: &PoolPlan, attempt: Attempt) {
     let ex = &mut *walk.ex;
     let answered = ex.answer_framing.keep_alive && ex.answer_buf.len() == ex.answer.len;
     let clean = answered && ex.up.is_done();
-    let number = plan.pool.first_server + attempt.server;
-    if clean && let Some(connection) = attempt.link.into_connection() {
+    if clean
+        && let Some(key) = plan.pool.key(attempt.server)
+        && let Some(connection) = attempt.link.into_connection()
+    {
         let now_ms = walk.worker.clock.now_ms();
         walk.worker
             .idle
-            .keep(number, &plan.pool.keep_alive, connection, now_ms);
+            .keep(key, &plan.pool.keep_alive, connection, now_ms);
     }
     walk.worker.bufs.give(&mut ex.answer_buf);
 }
@@ -248,10 +251,10 @@ fn asks_for_websocket(ex: &Exchange) -> bool {
 
 /// A kept connection to the server.
 fn kept(walk: &Walk<'_>, plan: &PoolPlan, server: usize, fresh_only: bool) -> Option<Link> {
-    let number = plan.pool.first_server + server;
+    let key = plan.pool.key(server)?;
     let keep = &plan.pool.keep_alive;
     if plan.protocol != ServerProtocol::Http1 && !walk.ex.framing.upgrade {
-        let shared = walk.worker.h2.take(number, &plan.http2, keep.requests_max);
+        let shared = walk.worker.h2.take(key, &plan.http2, keep.requests_max);
         if let Some(call) = shared {
             return Some(Link::on(call));
         }
@@ -260,6 +263,6 @@ fn kept(walk: &Walk<'_>, plan: &PoolPlan, server: usize, fresh_only: bool) -> Op
         return None;
     }
     let now_ms = walk.worker.clock.now_ms();
-    let connection = walk.worker.idle.take(number, keep, now_ms)?;
+    let connection = walk.worker.idle.take(key, keep, now_ms)?;
     Some(Link::of(connection))
 }

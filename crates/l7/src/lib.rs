@@ -23,8 +23,11 @@ pub mod io;
 mod link;
 mod own;
 mod pass;
+mod protect;
+mod queue;
 pub mod relay;
 mod reply;
+mod retry;
 mod run;
 mod send;
 pub mod session;
@@ -35,6 +38,9 @@ mod vars;
 mod walk;
 mod worker;
 
+pub use protect::{PoolLimits, Shed};
+pub use queue::Queue;
+pub use retry::{REPLAY_BYTES_DEFAULT, RetryOn, RetryPlan};
 pub use run::{DrainTimes, run_worker};
 pub use snapshot::{
     Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, HostPlan, Http2Plan, KeepRequestId,

@@ -3,19 +3,26 @@
 //! A snapshot is built whole by the control plane and swapped whole; a request keeps the one that it
 //! began with.
 
+mod edits;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use keel_balance::Split;
-use keel_http::grpc::Code;
+use keel_balance::{Breaker, FailureSet, Hedger, Limiter, RetryBudget, Split};
 use keel_http::template::Template;
-use keel_http::{H2GuardLimits, HeadLimits, HeaderId, HeaderSet};
+use keel_http::{H2GuardLimits, HeadLimits, HeaderId};
 use keel_observe::AccessLog;
 use keel_route::Router;
 use keel_tls::{Acceptor, Connector};
 use keel_types::{PoolId, RouteId};
 use keel_upstream::Pool;
+
+pub use edits::{Edits, KeepRequestId, RequestIdPlan};
+
+use crate::protect::{PoolLimits, Shed};
+use crate::queue::Queue;
+use crate::retry::RetryPlan;
 
 /// Everything that workers need to serve.
 #[derive(Debug)]
@@ -36,6 +43,8 @@ pub struct Snapshot {
     pub client_address_headers: Vec<HeaderId>,
     /// How `X-Request-ID` is made.
     pub request_id: RequestIdPlan,
+    /// Refuses requests before the process has too many of them.
+    pub shed: Option<Arc<Shed>>,
 }
 
 impl Snapshot {
@@ -56,6 +65,9 @@ impl Snapshot {
 pub struct ListenerPlan {
     /// Name from the configuration.
     pub name: String,
+    /// It is not in the configuration any more: nothing is taken in, its connections end after the
+    /// request that runs. It keeps its place, because ids of listeners are positions.
+    pub gone: bool,
     /// `http` or `https`: what the client spoke.
     pub scheme: &'static str,
     /// TLS, when the listener has it.
@@ -181,8 +193,26 @@ pub struct PoolPlan {
     pub http2: ServerHttp2Plan,
     /// TLS with the servers.
     pub tls: Option<Arc<Connector>>,
-    /// Statuses of gRPC after which another server is tried.
-    pub retry_grpc: Vec<Code>,
+    /// What is tried again, unless the route says otherwise.
+    pub retry: RetryPlan,
+    /// What retries and hedges may add to the traffic; `None` is no limit.
+    pub budget: Option<Arc<RetryBudget>>,
+    /// Which failures are held against a server, by `max_fails` or as an outlier.
+    pub failures: FailureSet,
+    /// The circuit breaker of the pool.
+    pub breaker: Option<Arc<Breaker>>,
+    /// Those of the servers, by position; empty for none.
+    pub server_breakers: Vec<Arc<Breaker>>,
+    /// Adaptive concurrency.
+    pub limiter: Option<Arc<Limiter>>,
+    /// Limits of requests and connections.
+    pub limits: Option<Arc<PoolLimits>>,
+    /// Where requests wait while all is full; `None` refuses them at once.
+    pub queue: Option<Arc<Queue>>,
+    /// When a second server is asked because the first is slow.
+    pub hedger: Option<Arc<Hedger>>,
+    /// Lower-case name of the header of answers that tells how busy a server is.
+    pub load_report: Option<String>,
     /// What a hash algorithm hashes.
     pub hash_key: Option<HashKey>,
     /// Edits of requests that go to this pool, after those of the route.
@@ -225,6 +255,8 @@ pub struct RoutePlan {
     pub target: Target,
     /// Largest request body, in bytes; the listener's when unset.
     pub body_bytes_max: Option<u64>,
+    /// What is tried again, merged with the pool's; the pool's when unset.
+    pub retry: Option<RetryPlan>,
     /// Times that differ from the pool's and the listener's.
     pub timeouts: RouteTimeouts,
     /// Edits of requests, after the listener's.
@@ -362,108 +394,4 @@ pub enum XForwarded {
     Replace,
     /// None of these headers is sent or taken away.
     Off,
-}
-
-/// How `X-Request-ID` is made.
-#[derive(Debug, Clone)]
-pub struct RequestIdPlan {
-    /// Name of the header, as written; empty for none.
-    pub header: String,
-    /// Whose id is kept.
-    pub keep: KeepRequestId,
-    /// Takes what came under that name out of the request.
-    pub replaces: Edits,
-}
-
-impl RequestIdPlan {
-    /// A plan for a header of this name.
-    pub fn new(header: &str, keep: KeepRequestId) -> RequestIdPlan {
-        let mut replaces = Edits::default();
-        if !header.is_empty() {
-            replaces.remove(header);
-        }
-        RequestIdPlan {
-            header: header.to_owned(),
-            keep,
-            replaces,
-        }
-    }
-}
-
-/// Whose request id is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeepRequestId {
-    /// That of trusted peers.
-    Trusted,
-    /// Everybody's.
-    Always,
-    /// Nobody's.
-    Never,
-}
-
-/// A field to write into a head.
-#[derive(Debug, Clone)]
-pub struct Written {
-    /// Id of the name.
-    pub id: HeaderId,
-    /// Name as it is written.
-    pub name: String,
-    /// Value; one that renders empty is not written.
-    pub value: Template,
-}
-
-/// Edits of one head: what goes, and what is written behind the rest.
-///
-/// Edits come in levels, outer ones first. What an inner level sets or removes, an outer one does
-/// not write.
-#[derive(Debug, Clone, Default)]
-pub struct Edits {
-    /// Known headers that go.
-    pub remove_known: HeaderSet,
-    /// Other headers that go (lower-case names).
-    pub remove_named: Vec<String>,
-    /// Headers to write, in order.
-    pub write: Vec<Written>,
-}
-
-impl Edits {
-    /// Takes a header away.
-    pub fn remove(&mut self, name: &str) {
-        match HeaderId::of(name.as_bytes()) {
-            HeaderId::Other | HeaderId::LookAlike => {
-                self.remove_named.push(name.to_ascii_lowercase());
-            }
-            id => self.remove_known = self.remove_known.with(id),
-        }
-        self.write
-            .retain(|written| !written.name.eq_ignore_ascii_case(name));
-    }
-
-    /// Writes a header in place of all of that name.
-    pub fn set(&mut self, name: &str, value: Template) {
-        self.remove(name);
-        self.add(name, value);
-    }
-
-    /// Writes a header beside what is there.
-    pub fn add(&mut self, name: &str, value: Template) {
-        let id = HeaderId::of(name.as_bytes());
-        self.write.push(Written {
-            id,
-            name: name.to_owned(),
-            value,
-        });
-    }
-
-    /// Whether a header of this name and id goes.
-    #[inline]
-    pub fn removes(&self, id: HeaderId, name: &[u8]) -> bool {
-        match id {
-            HeaderId::Other | HeaderId::LookAlike => self
-                .remove_named
-                .iter()
-                .any(|gone| gone.as_bytes().eq_ignore_ascii_case(name)),
-            known => self.remove_known.contains(known),
-        }
-    }
 }

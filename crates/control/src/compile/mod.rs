@@ -97,6 +97,7 @@ pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
                 KeepId::Never => KeepRequestId::Never,
             },
         ),
+        shed: None,
     };
     Ok(Compiled {
         snapshot,
