@@ -137,7 +137,7 @@ fn pools_from_nginx() {
         (api.keepalive.connections, api.keepalive.requests),
         (32, 1000)
     );
-    assert!(pool(&model, "admin").servers[1].backup);
+    assert_eq!(pool(&model, "admin").servers[1].tier, 1);
     assert_eq!(model.headers.response.set.len(), 4);
     assert_eq!(route(&model, "health").access_log, Some(Vec::new()));
     assert_eq!(
@@ -167,7 +167,7 @@ fn websocket() {
 fn production() {
     let model = example("production.yaml");
     assert_eq!(weights(&model, "app"), [3, 2, 2, 1]);
-    assert!(pool(&model, "app").servers[3].backup);
+    assert_eq!(pool(&model, "app").servers[3].tier, 1);
     let log = model.log(model.access_log[0]);
     assert_eq!(log.format.value, LogFormat::Named(NamedFormat::Main));
     assert_eq!(
@@ -181,7 +181,7 @@ fn least_connections() {
     let model = example("least-connections.yaml");
     let backend = pool(&model, "backend");
     assert_eq!(weights(&model, "backend"), [3, 2, 1]);
-    assert!(backend.servers[2].backup && backend.tries == 3);
+    assert!(backend.servers[2].tier == 1 && backend.retry.tries == 3);
     assert_eq!(
         (
             backend.timeouts.connect.as_secs(),

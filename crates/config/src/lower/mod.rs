@@ -114,6 +114,15 @@ impl Lower<'_> {
             routes,
             pools,
             admin,
+            health: crate::model::OwnHealth::default(),
+            shed: crate::model::Shed::default(),
+            resolver: crate::model::Resolver {
+                servers: Vec::new(),
+                ttl_min: std::time::Duration::from_secs(1),
+                ttl_max: std::time::Duration::from_secs(3600),
+                timeout: std::time::Duration::from_secs(5),
+            },
+            secret: None,
             sources: self.input.sources.clone(),
         }
     }

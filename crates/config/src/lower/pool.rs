@@ -7,8 +7,8 @@ use crate::decode::{Data, Decoder, Fields, Item, word_of};
 use crate::diagnostic::codes;
 use crate::keys::{self, Algorithm};
 use crate::model::{
-    Balance, HashKey, HashScheme, HostHeader, IpHashMode, KeepAlive, Pool, Server, ServerTimeouts,
-    Tie,
+    Balance, HashKey, HashScheme, HostHeader, IpHashMode, KeepAlive, Pool, Retry, Server,
+    ServerTimeouts, Tie,
 };
 use crate::span::{Span, Spanned};
 use crate::values;
@@ -71,12 +71,43 @@ impl Lower<'_> {
                 send: timeouts.value(&keys::SERVER_SEND),
                 tunnel: timeouts.value(&keys::TUNNEL),
             },
-            tries: fields.value(&keys::POOL_TRIES),
-            retry_grpc: fields
-                .items(&keys::POOL_RETRY_GRPC)
-                .into_iter()
-                .filter_map(word_of)
-                .collect(),
+            retry: Retry {
+                on: crate::model::RetryOn {
+                    error: true,
+                    connect_timeout: true,
+                    answer_timeout: false,
+                    invalid: false,
+                    refused: true,
+                    statuses: crate::model::Statuses::default(),
+                },
+                tries: fields.value(&keys::POOL_TRIES),
+                within: None,
+                per_try: None,
+                backoff: None,
+                budget: None,
+                unsafe_methods: false,
+                body: 65536,
+                grpc: fields
+                    .items(&keys::POOL_RETRY_GRPC)
+                    .into_iter()
+                    .filter_map(word_of)
+                    .collect(),
+            },
+            hedge: None,
+            health: None,
+            outlier: None,
+            panic: crate::model::Panic {
+                threshold: 0.0,
+                action: crate::model::PanicAction::Spread,
+            },
+            slow_start: None,
+            load_report: None,
+            breaker: None,
+            server_breaker: None,
+            limits: crate::model::PoolLimits::default(),
+            queue: None,
+            concurrency: None,
+            sticky: None,
             host,
             request_headers: self.edits(
                 headers
@@ -115,7 +146,8 @@ impl Lower<'_> {
             name,
             address: Spanned::new(endpoint, address.span),
             weight: fields.value(&keys::SERVER_WEIGHT),
-            backup: fields.value(&keys::SERVER_BACKUP),
+            tier: u8::from(fields.value::<bool>(&keys::SERVER_BACKUP)),
+            discover: crate::model::Discover::One,
             down: fields.value(&keys::SERVER_DOWN),
             max_connections: fields.value(&keys::SERVER_MAX_CONNECTIONS),
             max_fails: fields.get(&keys::SERVER_MAX_FAILS).unwrap_or(max_fails),

@@ -28,6 +28,9 @@ impl Lower<'_> {
                 .map_or(Connections::Auto, Connections::Fixed),
             drain_timeout,
             drain_timeout_tunnels: top.get(&keys::DRAIN_TUNNELS).unwrap_or(drain_timeout),
+            user: None,
+            group: None,
+            watch: false,
         }
     }
 
@@ -124,6 +127,10 @@ impl Lower<'_> {
         Some(Admin {
             binds: self.binds(fields.item(&keys::ADMIN_BIND)),
             defaulted,
+            socket: None,
+            socket_defaulted: true,
+            token: None,
+            tls: None,
         })
     }
 

@@ -76,6 +76,7 @@ impl Lower<'_> {
                 .as_mut()
                 .and_then(|limits| limits.get(&keys::ROUTE_BODY)),
             timeouts: route_timeouts(fields.section(&keys::ROUTE_TIMEOUTS_KEY)),
+            retry: crate::model::RouteRetry::default(),
             access_log: self.log_use(fields.item(&keys::ROUTE_LOG), &place),
             error_pages,
             show_backend: fields.get(&keys::ROUTE_SHOW_BACKEND),

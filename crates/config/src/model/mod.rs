@@ -11,8 +11,11 @@
 //! name resolves, whether an address can be bound. Those values carry a [`crate::Spanned`], so that the stage
 //! which finds the fault reports it at the right place through [`Model::sources`].
 
+mod admin;
+mod discover;
 mod forward;
 mod headers;
+mod health;
 mod http2;
 mod listener;
 mod log;
@@ -20,11 +23,18 @@ mod matcher;
 mod pages;
 mod pool;
 mod process;
+mod protect;
+mod retry;
 mod route;
+mod statuses;
+mod sticky;
 mod tls;
 
+pub use admin::{Admin, Dependency, DependencyCheck, DiskFree, OwnHealth, Secret};
+pub use discover::{Discover, Resolve, Resolver};
 pub use forward::{Forwarded, HostHeader, XForwarded};
 pub use headers::{HeaderEdits, HeaderRules, HeaderValue};
+pub use health::{CheckStart, CheckTls, Expected, HealthCheck, HttpProbe, JsonTest, Probe};
 pub use http2::{Http2, Ping, ServerHttp2, ServerProtocol};
 pub use listener::{BindAddress, ClientLimits, ClientTimeouts, Endpoint, EndpointHost, Listener};
 pub use log::{AccessLog, Facility, LogFormat, LogId, LogTarget, NamedFormat};
@@ -36,14 +46,19 @@ pub use pool::{
     Balance, GrpcStatus, HashKey, HashScheme, IpHashMode, KeepAlive, Pool, Server, ServerTimeouts,
     Tie,
 };
-pub use process::{
-    Admin, ClientAddress, ClientHeader, Connections, KeepId, Process, RequestId, Workers,
+pub use process::{ClientAddress, ClientHeader, Connections, KeepId, Process, RequestId, Workers};
+pub use protect::{
+    Breaker, Concurrency, Failures, MemoryLimit, Outlier, Panic, PanicAction, PoolLimits, Queue,
+    Shed, SlowCalls, SlowStart, SuccessRate,
 };
+pub use retry::{Backoff, Hedge, HedgeAfter, Retry, RetryBudget, RetryOn, RouteRetry};
 pub use route::{
     Expose, PoolRef, Redirect, RedirectStatus, Respond, Route, RouteTimeouts, Split, SplitBy,
     SplitPart, Target,
 };
 
+pub use statuses::Statuses;
+pub use sticky::{CookieSecure, LearnFrom, SameSite, Sticky, StickyBy, StickyCookie};
 pub use tls::{
     CertificateSource, Certificates, ClientCertificates, Handshakes, Hsts, ListenerTls, Roots,
     SelfSigned, ServerName, ServerTls, Sessions, Tickets, TlsVersion, UnknownName, VerifyClient,
@@ -83,8 +98,16 @@ pub struct Model {
     pub routes: Vec<Route>,
     /// Pools in file order. [`PoolId`] is the position.
     pub pools: Vec<Pool>,
-    /// The admin listener; `None` = off.
+    /// The admin API; `None` = off.
     pub admin: Option<Admin>,
+    /// Our own /health.
+    pub health: OwnHealth,
+    /// When the process refuses requests.
+    pub shed: Shed,
+    /// How names of servers are looked up.
+    pub resolver: Resolver,
+    /// Key of the values of our own cookies, shared by nodes; `None` = one of our own making, kept in the state folder.
+    pub secret: Option<Spanned<Secret>>,
     /// The text of every file that was read, for reports of later stages.
     pub sources: Sources,
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Endpoint, HeaderEdits, HostHeader, ServerHttp2, ServerProtocol, ServerTls};
+use super::{
+    Breaker, Concurrency, Discover, Endpoint, HeaderEdits, HealthCheck, Hedge, HostHeader, Outlier,
+    Panic, PoolLimits, Queue, Retry, ServerHttp2, ServerProtocol, ServerTls, SlowStart, Sticky,
+};
 use crate::Spanned;
 use crate::words::words;
 
@@ -126,12 +129,14 @@ pub enum Balance {
 pub struct Server {
     /// Name, unique in the pool; the address when the file gives none.
     pub name: Spanned<String>,
-    /// Where it listens; the port is never 0.
+    /// Where it listens; the port is 0 with [`Discover::Srv`] only.
     pub address: Spanned<Endpoint>,
     /// 0 to 65535; 0 = no traffic; default 1.
     pub weight: u32,
-    /// Used only when no other server is ready.
-    pub backup: bool,
+    /// The lowest tier that has servers to use is used; `backup: true` is tier 1; default 0.
+    pub tier: u8,
+    /// How many servers this entry stands for.
+    pub discover: Discover,
     /// Gets no new traffic.
     pub down: bool,
     /// Requests at a time over all workers; 0 = no limit.
@@ -185,10 +190,32 @@ pub struct Pool {
     pub keepalive: KeepAlive,
     /// Timeouts; a route may override them.
     pub timeouts: ServerTimeouts,
-    /// Servers tried for one request, 1 = never another; default 3.
-    pub tries: u32,
-    /// Statuses of gRPC after which another server is tried; default none.
-    pub retry_grpc: Vec<GrpcStatus>,
+    /// Further attempts of a request; a route may override them.
+    pub retry: Retry,
+    /// Hedged requests; `None` = off, the default.
+    pub hedge: Option<Hedge>,
+    /// Active checks; the span is that of `health`. `None` = off, the default.
+    pub health: Option<Spanned<HealthCheck>>,
+    /// Ejection by comparison; the span is that of `outlier`. `None` = by `max_fails` of each server, the default.
+    pub outlier: Option<Spanned<Outlier>>,
+    /// When too few servers are healthy.
+    pub panic: Panic,
+    /// `None` = a server that came back has its full share at once, the default.
+    pub slow_start: Option<SlowStart>,
+    /// Header of answers that tells how busy the server is, 0 to 1 or in percent; `None` = none, the default.
+    pub load_report: Option<Spanned<String>>,
+    /// Breaker of the whole pool; `None` = off, the default.
+    pub breaker: Option<Breaker>,
+    /// Breaker of each server; `None` = off, the default.
+    pub server_breaker: Option<Breaker>,
+    /// Limits over all workers.
+    pub limits: PoolLimits,
+    /// `None` = off, the default: when all servers are full, requests are answered with 503.
+    pub queue: Option<Queue>,
+    /// `None` = off, the default.
+    pub concurrency: Option<Concurrency>,
+    /// Persistence; `None` = off, the default.
+    pub sticky: Option<Sticky>,
     /// Host sent to the server; default keep. A route may override it.
     pub host: HostHeader,
     /// Edits of requests, after those of the route.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::BindAddress;
 use crate::Spanned;
 use crate::words::words;
 
@@ -37,6 +36,12 @@ pub struct Process {
     pub drain_timeout: Duration,
     /// The same for tunnels; default that of requests.
     pub drain_timeout_tunnels: Duration,
+    /// User that the process becomes after it has bound its addresses; `None` = it stays who it is.
+    pub user: Option<Spanned<String>>,
+    /// Group that goes with it; `None` = the user's own.
+    pub group: Option<Spanned<String>>,
+    /// Whether a change of a configuration file is a reload; default false.
+    pub watch: bool,
 }
 
 words! {
@@ -83,13 +88,4 @@ pub struct RequestId {
     pub header: Spanned<String>,
     /// Whose id is kept; default trusted.
     pub keep: KeepId,
-}
-
-/// The admin listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admin {
-    /// Addresses; never empty.
-    pub binds: Vec<Spanned<BindAddress>>,
-    /// True when the file does not mention `admin`: a busy port is then a warning, not an error.
-    pub defaulted: bool,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{
     Condition, ErrorPages, Forwarded, HeaderRules, HeaderValue, HostHeader, LogId, PoolId,
+    RouteRetry,
 };
 use crate::Spanned;
 use crate::words::words;
@@ -151,6 +152,8 @@ pub struct Route {
     pub body_limit: Option<u64>,
     /// Own timeouts.
     pub timeouts: RouteTimeouts,
+    /// Own settings of retries.
+    pub retry: RouteRetry,
     /// Own logs; `None` = as the listener or the global setting says, empty = not logged.
     pub access_log: Option<Vec<LogId>>,
     /// Error pages, complete (global ones are merged in).
