@@ -1,0 +1,178 @@
+//! The listening sockets of the process, as the next one will want them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Bound;
+
+/// What a handed socket is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// The listener's name in the configuration; `admin` for the admin listener.
+    pub listener: String,
+    /// The address as the configuration asks for it: port 0 stays 0. A path for a Unix socket.
+    pub asked: String,
+    /// The address that the socket has. A path for a Unix socket.
+    pub address: String,
+}
+
+/// A socket with its label.
+#[derive(Debug)]
+pub struct Handed {
+    /// What it is for.
+    pub label: Label,
+    /// The listening socket.
+    pub socket: OwnedFd,
+}
+
+/// A listening socket of either kind.
+#[derive(Debug)]
+pub enum Socket {
+    /// Of TCP.
+    Tcp(TcpListener),
+    /// Of the Unix domain.
+    Unix(UnixListener),
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(listener) => listener.as_fd(),
+            Socket::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    label: Label,
+    copy: OwnedFd,
+}
+
+/// Copies of every listening socket of the process: a handover sends them to the next process.
+/// Clones share the book.
+///
+/// A copy keeps its socket open, and whoever connects then waits for nobody. So whoever stops
+/// listening calls [`SocketBook::forget`] or [`SocketBook::clear`] *before* the socket's owner takes
+/// what is queued and closes it.
+#[derive(Debug, Clone, Default)]
+pub struct SocketBook(Arc<Mutex<Vec<Entry>>>);
+
+impl SocketBook {
+    /// An empty book.
+    pub fn new() -> SocketBook {
+        SocketBook::default()
+    }
+
+    /// Notes a socket of a listener. `asked` is the address as the configuration has it.
+    ///
+    /// # Errors
+    /// When the socket cannot be duplicated: descriptors have run out.
+    pub fn keep(&self, listener: &str, asked: SocketAddr, bound: &Bound) -> io::Result<()> {
+        let copy = bound.listener.as_fd().try_clone_to_owned()?;
+        self.add(listener, asked.to_string(), bound.address.to_string(), copy);
+        Ok(())
+    }
+
+    /// Notes a socket of the Unix domain by its path.
+    ///
+    /// # Errors
+    /// When the socket cannot be duplicated: descriptors have run out.
+    pub fn keep_unix(&self, listener: &str, path: &str, socket: &UnixListener) -> io::Result<()> {
+        let copy = socket.as_fd().try_clone_to_owned()?;
+        self.add(listener, path.to_owned(), path.to_owned(), copy);
+        Ok(())
+    }
+
+    fn add(&self, listener: &str, asked: String, address: String, copy: OwnedFd) {
+        let label = Label {
+            listener: listener.to_owned(),
+            asked,
+            address,
+        };
+        self.entries().push(Entry { label, copy });
+    }
+
+    /// Closes the copies of a listener's sockets on an address.
+    pub fn forget(&self, listener: &str, address: SocketAddr) {
+        let address = address.to_string();
+        self.entries()
+            .retain(|it| it.label.listener != listener || it.label.address != address);
+    }
+
+    /// Closes all copies.
+    pub fn clear(&self) {
+        self.entries().clear();
+    }
+
+    /// Number of sockets.
+    pub fn len(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A copy of each socket with its label, in the order in which they were noted.
+    ///
+    /// # Errors
+    /// When a socket cannot be duplicated: descriptors have run out.
+    pub fn copies(&self) -> io::Result<Vec<Handed>> {
+        self.entries()
+            .iter()
+            .map(|it| {
+                Ok(Handed {
+                    label: it.label.clone(),
+                    socket: it.copy.try_clone()?,
+                })
+            })
+            .collect()
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bind;
+    use std::net::TcpStream;
+
+    fn any() -> SocketAddr {
+        "127.0.0.1:0".parse().unwrap()
+    }
+
+    #[test]
+    fn a_copy_keeps_a_socket_open_until_it_is_forgotten() {
+        let book = SocketBook::new();
+        let (first, second) = (bind(any(), 16).unwrap(), bind(any(), 16).unwrap());
+        book.keep("web", any(), &first).unwrap();
+        book.keep("web", any(), &second).unwrap();
+        let (kept, closed) = (first.address, second.address);
+        drop((first, second));
+        assert!(TcpStream::connect(kept).is_ok() && TcpStream::connect(closed).is_ok());
+        book.forget("other", closed);
+        assert_eq!(book.len(), 2);
+        book.forget("web", closed);
+        assert!(TcpStream::connect(kept).is_ok() && TcpStream::connect(closed).is_err());
+        let labels: Vec<Label> = book
+            .copies()
+            .unwrap()
+            .into_iter()
+            .map(|it| it.label)
+            .collect();
+        assert_eq!(labels[0].asked, "127.0.0.1:0");
+        assert_eq!(labels[0].address, kept.to_string());
+        book.clear();
+        assert!(book.is_empty() && TcpStream::connect(kept).is_err());
+    }
+}
