@@ -82,8 +82,8 @@ fn plan(report: &mut Report<'_>, id: PoolId, pool: &Pool, first_server: usize) -
         http2: http2::servers(&pool.http2),
         tls: tls::connector(report, pool),
         retry: RetryPlan {
-            tries_max: pool.tries,
-            grpc: pool.retry_grpc.iter().map(grpc_code).collect(),
+            tries_max: pool.retry.tries,
+            grpc: pool.retry.grpc.iter().map(grpc_code).collect(),
             ..RetryPlan::default()
         },
         budget: None,
@@ -133,7 +133,7 @@ fn endpoint(server: &model::Server) -> EndpointSpec {
     EndpointSpec {
         name: server.name.value.clone(),
         weight: server.weight,
-        backup: server.backup,
+        backup: server.tier > 0,
         max_connections: server.max_connections,
         max_fails: server.max_fails,
         fail_timeout_ms: ms(server.fail_timeout),
