@@ -250,6 +250,9 @@ fn worker_count(model: &Model) -> usize {
     }
 }
 
+/// Orders that wait for a worker.
+const ORDERS_MAX: usize = 16;
+
 /// The sockets of the first worker; the others get their like.
 type Sockets = Vec<(ListenerId, String, Bound)>;
 
@@ -334,9 +337,10 @@ fn spawn_workers(
     let mut threads = Vec::with_capacity(workers);
     for (index, set) in sets.into_iter().enumerate() {
         let shared = shared.clone();
+        let (_, orders) = tokio::sync::mpsc::channel(ORDERS_MAX);
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || run_worker(|| make_worker(&shared, index), set, drain_times))
+            .spawn(move || run_worker(|| make_worker(&shared, index), set, drain_times, orders))
             .map_err(StartFault::Thread)?;
         threads.push(thread);
     }
@@ -347,7 +351,6 @@ fn make_worker(shared: &Shared, index: usize) -> Worker {
     let view = View {
         snapshot: shared.snapshot.clone(),
         metrics: shared.registry.worker(index),
-        log: std::cell::RefCell::new(shared.logs.buffer()),
         copies_answers: shared.copies_answers.clone(),
         hostname: shared.hostname.clone(),
     };
@@ -358,7 +361,14 @@ fn make_worker(shared: &Shared, index: usize) -> Worker {
     // Not for secrets: only so that workers and restarts do not draw the same numbers.
     let seed = now ^ (u64::from(std::process::id()) << 32) ^ ((index as u64 + 1) << 17);
     let drain = shared.drain.clone();
-    Worker::new(index, shared.base, drain, shared.gate.clone(), view, seed)
+    Worker::new(
+        index,
+        shared.base,
+        drain,
+        shared.gate.clone(),
+        (view, shared.logs.buffer()),
+        seed,
+    )
 }
 
 /// By route: whether one of its logs asks for fields of the server's answer.

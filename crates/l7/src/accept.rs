@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use keel_net::{Bound, is_exhaustion};
+use keel_net::is_exhaustion;
 use keel_observe::RejectReason;
 use keel_types::ListenerId;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::client::Client;
+use crate::run::Ack;
 use crate::session::{Held, serve};
 use crate::worker::{Pass, Worker};
 
@@ -18,19 +20,28 @@ const REST: Duration = Duration::from_millis(50);
 /// Warnings about exhaustion are at least this far apart, in milliseconds.
 const WARN_EVERY_MS: u64 = 60_000;
 
-/// Takes connections until the drain begins. Must run on the worker's own thread and runtime.
+/// Takes connections until the drain begins or `stopped` says that this socket is to be closed. Must
+/// run on the worker's own thread and runtime.
 ///
 /// At the limit of connections, or without descriptors, it rests: clients wait in the backlog of the
 /// kernel and nobody who is connected suffers.
-pub async fn accept(worker: Rc<Worker>, bound: Bound, listener: ListenerId) -> std::io::Result<()> {
-    let local = bound.address;
-    let socket = TcpListener::from_std(bound.listener)?;
+pub async fn accept(
+    worker: Rc<Worker>,
+    socket: TcpListener,
+    (listener, local): (ListenerId, SocketAddr),
+    mut stopped: oneshot::Receiver<Ack>,
+) -> std::io::Result<()> {
     let mut failures = Failures::default();
     while !worker.drain.is_draining() {
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
             () = worker.drain.begun() => break,
+            Ok(done) = &mut stopped => {
+                take_last(&worker, socket, local, listener).await?;
+                let _ = done.send(());
+                return Ok(());
+            }
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -44,6 +55,39 @@ pub async fn accept(worker: Rc<Worker>, bound: Bound, listener: ListenerId) -> s
         }
     }
     take_queued(&worker, &socket.into_std()?, local, listener)
+}
+
+/// A socket that is to be closed while the process goes on: whoever has come is served, and nobody is
+/// reset by the close.
+async fn take_last(
+    worker: &Rc<Worker>,
+    socket: TcpListener,
+    local: SocketAddr,
+    listener: ListenerId,
+) -> std::io::Result<()> {
+    /// Handshakes of TCP that had begun end within this time.
+    const LAST_COMERS: Duration = Duration::from_millis(250);
+
+    if let Err(error) = keel_net::refuse_new(&socket) {
+        // A client that comes in the instant of the close is reset then.
+        tracing::debug!(%local, "cannot keep new connections off a socket that closes: {error}");
+    }
+    let last = tokio::time::sleep(LAST_COMERS);
+    tokio::pin!(last);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accept() => accepted,
+            () = &mut last => return Ok(()),
+            () = worker.drain.begun() => break,
+        };
+        if let Ok((stream, peer)) = accepted
+            && let Some(pass) = enter(worker, listener).await
+        {
+            take(worker, stream, peer, local, listener, pass);
+        }
+    }
+    take_queued(worker, &socket.into_std()?, local, listener)
 }
 
 /// Connections that the kernel accepted before the drain began are served; closing the socket would

@@ -43,6 +43,8 @@ pub struct Client {
     pub scan: HeadScan,
     /// When the head must be complete, in milliseconds of the worker's clock.
     pub head_due_ms: u64,
+    /// Until when a client that has sent nothing yet is waited for at a drain, in milliseconds.
+    welcome_until_ms: u64,
     /// Requests read so far.
     pub requests: u32,
     /// Number of the connection, unique in the process.
@@ -52,6 +54,10 @@ pub struct Client {
     /// Size of reads that the last answer to this client reached; small until it was seen to keep up.
     pub read_size: usize,
 }
+
+/// How long a client that has just connected has for its first request when its listener goes or the
+/// process drains, in milliseconds.
+const WELCOME_MS: u64 = 1_000;
 
 /// What became of reading a head.
 #[derive(Debug)]
@@ -122,6 +128,7 @@ impl Client {
             deadline: worker.deadlines.add(),
             scan: HeadScan::new(),
             head_due_ms: worker.clock.now_ms() + plan.head_timeout_ms,
+            welcome_until_ms: worker.clock.now_ms() + WELCOME_MS,
             requests: 0,
             number: worker.next_connection(),
             read_closed: false,
@@ -135,6 +142,7 @@ impl Client {
         if let Some(plan) = view.snapshot.listeners.get(usize::from(self.listener.0)) {
             self.head_due_ms = worker.clock.now_ms() + plan.head_timeout_ms;
         }
+        self.welcome_until_ms = worker.clock.now_ms() + WELCOME_MS;
         self.tls = stream.facts().map(|facts| Rc::new(facts.clone()));
         self.io = Io::Bytes(stream);
     }
@@ -152,6 +160,7 @@ impl Client {
             deadline: worker.deadlines.add(),
             scan: HeadScan::new(),
             head_due_ms: u64::MAX,
+            welcome_until_ms: 0,
             requests: 0,
             number: shared.number,
             read_closed: false,
@@ -160,10 +169,15 @@ impl Client {
         }
     }
 
-    /// Whether the worker should close this connection now because of the drain: nothing of a
-    /// request has come in.
-    pub fn may_close_for_drain(&self, worker: &Worker) -> bool {
-        worker.drain.is_draining() && self.input.is_empty()
+    /// When the connection is to be closed because of the drain or because its listener is gone, in
+    /// milliseconds: at once when nothing of a request has come in. A client that has just connected
+    /// has a moment for its first request, which it could not know to send elsewhere.
+    pub fn leaves_at_ms(&self, worker: &Worker) -> u64 {
+        match self.requests {
+            _ if !self.input.is_empty() || !worker.is_leaving(self.listener) => u64::MAX,
+            0 => self.welcome_until_ms,
+            _ => 0,
+        }
     }
 
     /// Reads until a head is complete, or `quiet_at_ms` has come and nothing more has.
@@ -209,9 +223,6 @@ impl Client {
                 Poll::Ready(Ok(0)) => self.read_closed = true,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(HeadRead::Closed),
-                Poll::Pending if self.may_close_for_drain(worker) => {
-                    return Poll::Ready(HeadRead::Closed);
-                }
                 Poll::Pending => return self.poll_waiting(cx, worker, quiet_at_ms),
             }
         }
@@ -256,13 +267,17 @@ impl Client {
         quiet_at_ms: u64,
     ) -> Poll<HeadRead> {
         let now = worker.clock.now_ms();
+        let leaves_at_ms = self.leaves_at_ms(worker);
+        if now >= leaves_at_ms {
+            return Poll::Ready(HeadRead::Closed);
+        }
         if !self.input.is_empty() && now >= self.head_due_ms {
             return Poll::Ready(HeadRead::TimedOut);
         }
         if now >= quiet_at_ms {
             return Poll::Ready(HeadRead::Quiet);
         }
-        self.deadline.set(quiet_at_ms);
+        self.deadline.set(quiet_at_ms.min(leaves_at_ms));
         let _ = self.deadline.poll_fired(cx);
         Poll::Pending
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keel_observe::ServerMetrics;
 use keel_tls::{Alpn, Connector, Stream};
-use keel_upstream::{Connection, start_connect};
+use keel_upstream::{Connection, ServerKey, start_connect};
 use tokio::net::TcpStream;
 
 use crate::error::Kind;
@@ -58,13 +58,13 @@ async fn open_stream(
     server: usize,
     due: (u64, Kind),
 ) -> Result<Link, Kind> {
-    let number = plan.pool.first_server + server;
+    let key = plan.pool.key(server).ok_or(Kind::Internal)?;
     let worker = walk.worker;
     let requests_max = plan.pool.keep_alive.requests_max;
     loop {
-        match worker.h2.find(number, &plan.http2, requests_max) {
-            Some(Way::Call(call)) => return Ok(link_on(walk, call).await),
-            Some(Way::Wait { changed, full }) => {
+        match worker.h2.find(key, &plan.http2, requests_max) {
+            Way::Call(call) => return Ok(link_on(walk, call).await),
+            Way::Wait { changed, full } => {
                 // A server whose streams are all taken has not failed.
                 let overdue = match due.1 {
                     Kind::ConnectTimeout if full => Kind::AllFull,
@@ -77,7 +77,7 @@ async fn open_stream(
                 })
                 .await?;
             }
-            Some(Way::Connect(connecting)) => {
+            Way::Connect(connecting) => {
                 let connection = connect(walk, plan, server, due).await?;
                 let chosen = connection.stream.facts().and_then(|facts| facts.alpn);
                 let plain = plan.protocol == ServerProtocol::Auto && chosen != Some(Alpn::H2);
@@ -85,11 +85,10 @@ async fn open_stream(
                 if plain {
                     return Ok(Link::of(connection));
                 }
-                let call = start_h2(walk, plan, number, connection).await?;
+                let call = start_h2(walk, plan, key, connection).await?;
                 drop(connecting);
                 return Ok(link_on(walk, call).await);
             }
-            None => return Err(Kind::Internal),
         }
     }
 }
@@ -111,7 +110,7 @@ async fn link_on(walk: &Walk<'_>, call: H2Call) -> Link {
 async fn start_h2(
     walk: &Walk<'_>,
     plan: &PoolPlan,
-    number: usize,
+    key: ServerKey,
     connection: Connection,
 ) -> Result<H2Call, Kind> {
     let address = connection.address;
@@ -120,7 +119,15 @@ async fn start_h2(
         .await
         .map_err(|_| Kind::ConnectFailed)?;
     let keep = &plan.pool.keep_alive;
-    H2Connections::add(walk.worker, number, &plan.http2, keep, pair, address).ok_or(Kind::Internal)
+    let worker = walk.worker;
+    Ok(H2Connections::add(
+        worker,
+        key,
+        &plan.http2,
+        keep,
+        pair,
+        address,
+    ))
 }
 
 /// Connects to the server's addresses in turn until one takes the connection.

@@ -38,7 +38,8 @@ pub fn finish(walk: &mut Walk<'_>) {
         let vars = walk.vars();
         for log in logs {
             if let Some(log) = view.snapshot.logs.get(*log) {
-                view.log.borrow_mut().write(log, vars.unix_us / 1000, &vars);
+                let mut lines = walk.worker.log.borrow_mut();
+                lines.write(log, vars.unix_us / 1000, &vars);
             }
         }
     }

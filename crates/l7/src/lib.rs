@@ -41,7 +41,7 @@ mod worker;
 pub use protect::{PoolLimits, Shed};
 pub use queue::Queue;
 pub use retry::{REPLAY_BYTES_DEFAULT, RetryOn, RetryPlan};
-pub use run::{DrainTimes, run_worker};
+pub use run::{Ack, DrainTimes, Order, run_worker};
 pub use snapshot::{
     Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, HostPlan, Http2Plan, KeepRequestId,
     ListenerPlan, MIN_RATE_GRACE_MS, PoolPlan, Produce, RequestIdPlan, RoutePlan, RouteTimeouts,

@@ -74,7 +74,7 @@ pub(crate) fn body_is_out_of_the_way(walk: &mut Walk<'_>) -> bool {
 pub(crate) fn keeps_alive(walk: &Walk<'_>) -> bool {
     walk.ex.framing.keep_alive
         && (!walk.client.read_closed || !walk.client.input.is_empty())
-        && !walk.worker.drain.is_draining()
+        && !walk.worker.is_leaving(walk.client.listener)
         && walk.client.requests < walk.listener.requests_max
 }
 

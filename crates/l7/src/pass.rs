@@ -361,11 +361,13 @@ fn keep_server(walk: &mut Walk<'_>, pool: PoolId, attempt: Attempt) {
     let Some(plan) = walk.view.pool(pool) else {
         return;
     };
-    if clean && let Some(connection) = attempt.link.into_connection() {
-        let number = plan.pool.first_server + attempt.server;
+    if clean
+        && let Some(key) = plan.pool.key(attempt.server)
+        && let Some(connection) = attempt.link.into_connection()
+    {
         let now_ms = walk.worker.clock.now_ms();
         walk.worker
             .idle
-            .keep(number, &plan.pool.keep_alive, connection, now_ms);
+            .keep(key, &plan.pool.keep_alive, connection, now_ms);
     }
 }

@@ -1,15 +1,18 @@
 //! A worker's life: its runtime, its listeners, its tick, and its drain.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use keel_net::{Bound, TICK};
 use keel_types::ListenerId;
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::accept::accept;
-use crate::worker::Worker;
+use crate::worker::{View, Worker};
 
 /// Ticks between two flushes of the access log.
 const TICKS_PER_FLUSH: u64 = 2;
@@ -27,6 +30,31 @@ pub struct DrainTimes {
     pub tunnels: Duration,
 }
 
+/// Told when an order has been carried out; dropped when it could not be, which is logged.
+pub type Ack = oneshot::Sender<()>;
+
+/// What the control plane tells a worker while it runs. The channel is to be bounded: a worker takes
+/// one order after the other.
+pub enum Order {
+    /// The view to serve from from now on; made on the worker's own thread, from its number. Requests
+    /// that run keep theirs.
+    Publish(Box<dyn FnOnce(usize) -> View + Send>, Ack),
+    /// Takes connections on this socket too. Publish the listener's plan first.
+    Listen(ListenerId, Bound, Ack),
+    /// Takes the connections that wait on the listener's socket of this address, then closes it.
+    Unlisten(ListenerId, SocketAddr, Ack),
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Order::Publish(..) => f.write_str("Publish"),
+            Order::Listen(id, bound, _) => write!(f, "Listen({}, {})", id.0, bound.address),
+            Order::Unlisten(id, address, _) => write!(f, "Unlisten({}, {address})", id.0),
+        }
+    }
+}
+
 /// Runs a worker on this thread until the drain is over: every connection closed, or
 /// `drain_times` after its begin.
 ///
@@ -36,6 +64,7 @@ pub fn run_worker(
     make: impl FnOnce() -> Worker,
     listeners: Vec<(ListenerId, Bound)>,
     drain_times: DrainTimes,
+    mut orders: mpsc::Receiver<Order>,
 ) -> std::io::Result<()> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -43,26 +72,113 @@ pub fn run_worker(
     let worker = Rc::new(make());
     runtime.block_on(async {
         let ticker = tokio::task::spawn_local(tick(worker.clone()));
-        let mut accepting = JoinSet::new();
+        let mut sockets = Sockets::new(worker.clone());
+        let mut ended = Ok(());
         for (listener, bound) in listeners {
-            accepting.spawn_local(accept(worker.clone(), bound, listener));
+            ended = ended.and_then(|()| sockets.listen(listener, bound));
         }
-        let mut failed = None;
-        while let Some(ended) = accepting.join_next().await {
-            match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => failed = Some(error),
-                Err(_) => failed = Some(std::io::Error::other("accepting panicked")),
-            }
-            if failed.is_some() {
-                break;
-            }
+        if ended.is_ok() {
+            ended = serve(&worker, &mut sockets, &mut orders).await;
         }
         drain(&worker, drain_times).await;
         ticker.abort();
         worker.flush_logs();
-        failed.map_or(Ok(()), Err)
+        ended
     })
+}
+
+/// Takes connections and orders until the drain begins and what was queued then is taken.
+async fn serve(
+    worker: &Rc<Worker>,
+    sockets: &mut Sockets,
+    orders: &mut mpsc::Receiver<Order>,
+) -> std::io::Result<()> {
+    let mut takes_orders = true;
+    while !worker.drain.is_draining() {
+        tokio::select! {
+            () = worker.drain.begun() => {}
+            ended = sockets.ended() => ended?,
+            order = orders.recv(), if takes_orders => match order {
+                Some(order) => obey(worker, sockets, order),
+                None => takes_orders = false,
+            },
+        }
+    }
+    while !sockets.accepting.is_empty() {
+        sockets.ended().await?;
+    }
+    Ok(())
+}
+
+fn obey(worker: &Rc<Worker>, sockets: &mut Sockets, order: Order) {
+    match order {
+        Order::Publish(make, done) => {
+            worker.publish(make(worker.index));
+            let _ = done.send(());
+        }
+        Order::Listen(listener, bound, done) => {
+            let address = bound.address;
+            match sockets.listen(listener, bound) {
+                Ok(()) => drop(done.send(())),
+                Err(error) => tracing::error!(%address, "cannot take connections: {error}"),
+            }
+        }
+        Order::Unlisten(listener, address, done) => sockets.unlisten(listener, address, done),
+    }
+}
+
+/// The listening sockets of a worker, each with a task that takes connections.
+struct Sockets {
+    worker: Rc<Worker>,
+    accepting: JoinSet<std::io::Result<()>>,
+    open: Vec<(ListenerId, SocketAddr, oneshot::Sender<Ack>)>,
+}
+
+impl Sockets {
+    fn new(worker: Rc<Worker>) -> Sockets {
+        Sockets {
+            worker,
+            accepting: JoinSet::new(),
+            open: Vec::new(),
+        }
+    }
+
+    fn listen(&mut self, listener: ListenerId, bound: Bound) -> std::io::Result<()> {
+        let local = bound.address;
+        let socket = TcpListener::from_std(bound.listener)?;
+        let (stop, stopped) = oneshot::channel();
+        self.open.push((listener, local, stop));
+        self.accepting.spawn_local(accept(
+            self.worker.clone(),
+            socket,
+            (listener, local),
+            stopped,
+        ));
+        Ok(())
+    }
+
+    /// Tells the task of a socket to end; it says so when the socket is closed. One that is not there
+    /// is closed already.
+    fn unlisten(&mut self, listener: ListenerId, address: SocketAddr, done: Ack) {
+        let is_it =
+            |(id, local, _): &(ListenerId, SocketAddr, _)| (*id, *local) == (listener, address);
+        match self.open.iter().position(is_it) {
+            Some(at) => {
+                let (_, _, stop) = self.open.swap_remove(at);
+                let _ = stop.send(done);
+            }
+            None => drop(done.send(())),
+        }
+    }
+
+    /// The end of a task that took connections; waits for ever while there is none.
+    async fn ended(&mut self) -> std::io::Result<()> {
+        match self.accepting.join_next().await {
+            Some(Ok(ended)) => ended,
+            Some(Err(_)) => Err(std::io::Error::other("accepting panicked")),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Fires deadlines, flushes logs, sweeps idle connections.

@@ -100,14 +100,28 @@ async fn go_on_as_h2(worker: &Rc<Worker>, client: &mut Client) {
 async fn run_hot(worker: &Rc<Worker>, client: &mut Client) -> Hot {
     let mut ex = crate::exchange::Exchange::new();
     loop {
-        let view = worker.view();
         let listener = usize::from(client.listener.0);
+        let mut view = worker.view();
+        let mut generation = worker.generation();
+        let mut quiet_at_ms = None;
+        let read = poll_fn(|cx| {
+            // A request belongs to the snapshot in force when its head is whole.
+            if worker.generation() != generation {
+                view = worker.view();
+                generation = worker.generation();
+            }
+            let Some(plan) = view.snapshot.listeners.get(listener) else {
+                return Poll::Ready(HeadRead::Closed);
+            };
+            let quiet_at_ms = *quiet_at_ms.get_or_insert_with(|| {
+                worker.clock.now_ms() + HOT_IDLE_MS.min(plan.idle_timeout_ms)
+            });
+            client.poll_head(cx, worker, plan, &mut ex.head, quiet_at_ms)
+        })
+        .await;
         let Some(plan) = view.snapshot.listeners.get(listener) else {
             return Hot::Over(Next::Close);
         };
-        let quiet_at_ms = worker.clock.now_ms() + HOT_IDLE_MS.min(plan.idle_timeout_ms);
-        let read =
-            poll_fn(|cx| client.poll_head(cx, worker, plan, &mut ex.head, quiet_at_ms)).await;
         let refused = match read {
             HeadRead::Complete => None,
             HeadRead::Quiet => return Hot::Quiet,
@@ -148,14 +162,15 @@ async fn wait_cold(worker: &Worker, client: &mut Client) -> bool {
         if client.poll_readable(cx).is_ready() {
             return Poll::Ready(true);
         }
-        if client.may_close_for_drain(worker) {
+        let leaves_at_ms = client.leaves_at_ms(worker);
+        if worker.clock.now_ms() >= leaves_at_ms {
             return Poll::Ready(false);
         }
         if worker.clock.now_ms() >= due_ms {
             // A head that was begun is answered by the hot part, silence is not.
             return Poll::Ready(!client.input.is_empty());
         }
-        client.deadline.set(due_ms);
+        client.deadline.set(due_ms.min(leaves_at_ms));
         let _ = client.deadline.poll_fired(cx);
         Poll::Pending
     })

@@ -26,8 +26,6 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// This worker's counters, by the ids of the snapshot.
     pub metrics: WorkerMetrics,
-    /// This worker's buffer of access log lines.
-    pub log: RefCell<LogBuffer>,
     /// By route: whether a log of the route asks for fields of the server's answer.
     pub copies_answers: Vec<bool>,
     /// Name of this machine.
@@ -118,7 +116,11 @@ pub struct Worker {
     pub drain: Drain,
     /// The limit of connections.
     pub gate: Arc<Gate>,
+    /// Lines of the access logs.
+    pub log: RefCell<LogBuffer>,
     view: RefCell<Rc<View>>,
+    /// Counts the views, so that waits see that theirs is not the latest any more.
+    generation: Cell<u64>,
     random: Cell<u64>,
     connections: Cell<u64>,
     open: Cell<usize>,
@@ -133,8 +135,8 @@ pub struct Worker {
         reason = "lent as boxes: moving one would cost more than a pointer"
     )]
     exchanges: RefCell<Vec<Box<Exchange>>>,
-    /// How often clients begin handshakes, by listener.
-    handshake_rates: RefCell<Vec<Option<ClientRates>>>,
+    /// How often clients begin handshakes, by listener, with what one may.
+    handshake_rates: RefCell<Vec<Option<(u32, ClientRates)>>>,
 }
 
 /// Exchanges of ended streams that are kept for the next ones.
@@ -150,10 +152,10 @@ impl Worker {
         base: Instant,
         drain: Drain,
         gate: Arc<Gate>,
-        view: View,
+        (view, log): (View, LogBuffer),
         seed: u64,
     ) -> Worker {
-        Worker {
+        let worker = Worker {
             index,
             clock: Clock::new(base),
             bufs: BufPool::new(),
@@ -162,7 +164,9 @@ impl Worker {
             h2: H2Connections::default(),
             drain,
             gate,
+            log: RefCell::new(log),
             view: RefCell::new(Rc::new(view)),
+            generation: Cell::new(0),
             random: Cell::new(seed | 1),
             connections: Cell::new(0),
             open: Cell::new(0),
@@ -173,13 +177,54 @@ impl Worker {
             handshakes: RefCell::default(),
             exchanges: RefCell::default(),
             handshake_rates: RefCell::default(),
-        }
+        };
+        worker.serve_servers();
+        worker
     }
 
     /// The snapshot in force, for a request to keep until it ends.
     #[inline]
     pub fn view(&self) -> Rc<View> {
         self.view.borrow().clone()
+    }
+
+    /// How many views came before the one in force.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// Serves from this view from now on. Requests that run keep theirs; connections to servers that
+    /// are gone are closed as soon as nothing runs on them, and so are those of clients on listeners
+    /// that are gone.
+    pub fn publish(&self, view: View) {
+        *self.view.borrow_mut() = Rc::new(view);
+        self.generation.set(self.generation.get() + 1);
+        self.serve_servers();
+        // Whoever waits looks at what it waits for with the new view.
+        self.deadlines.wake_all();
+    }
+
+    /// Keeps connections for the servers of the view, and for no others.
+    fn serve_servers(&self) {
+        let view = self.view();
+        let pools = || view.snapshot.pools.iter().map(|plan| &plan.pool);
+        self.idle.serve(pools().flat_map(|pool| {
+            let idle_timeout_ms = pool.keep_alive.idle_timeout_ms;
+            let keys = pool.servers.iter().map(|server| server.key);
+            keys.map(move |key| (key, idle_timeout_ms))
+        }));
+        self.h2
+            .serve(pools().flat_map(|pool| pool.servers.iter().map(|server| server.key)));
+    }
+
+    /// Whether the connections of a listener end as soon as nothing runs on them: the process drains,
+    /// or the listener is gone.
+    #[inline]
+    pub fn is_leaving(&self, listener: ListenerId) -> bool {
+        let view = self.view.borrow();
+        let plan = view.snapshot.listeners.get(usize::from(listener.0));
+        self.drain.is_draining() || plan.is_none_or(|plan| plan.gone)
     }
 
     /// Whether a listener speaks TLS.
@@ -229,9 +274,16 @@ impl Worker {
         let Some(rates) = all.get_mut(position) else {
             return true;
         };
+        if rates.as_ref().is_none_or(|(limit, _)| *limit != per_second) {
+            *rates = Some((
+                per_second,
+                ClientRates::new(RateLimit::per_second(per_second)),
+            ));
+        }
+        let now_ms = self.clock.now_ms();
         rates
-            .get_or_insert_with(|| ClientRates::new(RateLimit::per_second(per_second)))
-            .allow(client, self.clock.now_ms())
+            .as_mut()
+            .is_none_or(|(_, rates)| rates.allow(client, now_ms))
     }
 
     /// An exchange with nothing in it, for a stream.
@@ -314,17 +366,7 @@ impl Worker {
         if cooled >= COOLED_TO_RELEASE && heated * 2 <= cooled {
             keel_sys::release_free_memory();
         }
-        let view = self.view();
-        let now = self.clock.now_ms();
-        self.idle.sweep(now, |server| {
-            let pool = view
-                .snapshot
-                .pools
-                .iter()
-                .rev()
-                .find(|p| p.pool.first_server <= server);
-            pool.map_or(0, |plan| plan.pool.keep_alive.idle_timeout_ms)
-        });
+        self.idle.sweep(self.clock.now_ms());
     }
 
     /// Frees buffers that nobody needed of late, and gives a burst's worth back to the system.
@@ -338,7 +380,7 @@ impl Worker {
 
     /// Hands the lines of the access logs to the writer.
     pub fn flush_logs(&self) {
-        self.view().log.borrow_mut().flush();
+        self.log.borrow_mut().flush();
     }
 }
 

@@ -4,26 +4,67 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use crate::connect::Connection;
-use crate::pool::KeepAlive;
+use crate::pool::{KeepAlive, ServerKey};
 
-/// Idle connections by server number (see `Pool::first_server`).
+/// Idle connections by the server's key.
+///
+/// Only servers that [`IdleConnections::serve`] named have any: a request of an older snapshot finds
+/// nothing here for a server that is gone, and leaves nothing.
 #[derive(Debug, Default)]
 pub struct IdleConnections {
-    servers: RefCell<Vec<VecDeque<Connection>>>,
+    slots: RefCell<Vec<Slot>>,
     count: Cell<usize>,
 }
 
+/// The idle connections of one server, by its key's slot.
+#[derive(Debug, Default)]
+struct Slot {
+    /// The server's id; 0 when nobody has the slot.
+    id: u64,
+    idle_timeout_ms: u64,
+    list: VecDeque<Connection>,
+}
+
 impl IdleConnections {
-    /// Nothing idle.
+    /// No servers, nothing idle.
     pub fn new() -> IdleConnections {
         IdleConnections::default()
     }
 
+    /// These are the servers from now on, each with how long its connections may idle, in
+    /// milliseconds. Connections to all others are closed.
+    pub fn serve(&self, servers: impl IntoIterator<Item = (ServerKey, u64)>) {
+        let mut slots = self.slots.borrow_mut();
+        let mut before = std::mem::take(&mut *slots);
+        for (key, idle_timeout_ms) in servers {
+            let position = key.slot as usize;
+            if slots.len() <= position {
+                slots.resize_with(position + 1, Slot::default);
+            }
+            let list = match before.get_mut(position) {
+                Some(slot) if slot.id == key.id => std::mem::take(&mut slot.list),
+                _ => VecDeque::new(),
+            };
+            if let Some(slot) = slots.get_mut(position) {
+                *slot = Slot {
+                    id: key.id,
+                    idle_timeout_ms,
+                    list,
+                };
+            }
+        }
+        self.count
+            .set(slots.iter().map(|slot| slot.list.len()).sum());
+    }
+
     /// The most recently used connection to `server` that is alive and not too old.
-    pub fn take(&self, server: usize, keep: &KeepAlive, now_ms: u64) -> Option<Connection> {
-        let mut servers = self.servers.borrow_mut();
-        let list = servers.get_mut(server)?;
-        while let Some(mut connection) = list.pop_back() {
+    pub fn take(&self, server: ServerKey, keep: &KeepAlive, now_ms: u64) -> Option<Connection> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.get_mut(server.slot as usize)?;
+        if slot.id != server.id {
+            return None;
+        }
+        while let Some(mut connection) = slot.list.pop_back() {
             self.count.set(self.count.get() - 1);
             let young = now_ms.saturating_sub(connection.idle_since_ms) < keep.idle_timeout_ms;
             if young && connection.stream.poll_alive() {
@@ -34,45 +75,52 @@ impl IdleConnections {
     }
 
     /// Keeps a connection whose last exchange ended cleanly; closes it, or the one that idled
-    /// longest, when a limit says so.
-    pub fn keep(&self, server: usize, keep: &KeepAlive, mut connection: Connection, now_ms: u64) {
+    /// longest, when a limit says so, and in any case when its server is gone.
+    pub fn keep(
+        &self,
+        server: ServerKey,
+        keep: &KeepAlive,
+        mut connection: Connection,
+        now_ms: u64,
+    ) {
         if keep.connections_max == 0 || connection.requests >= keep.requests_max {
             return;
         }
-        let mut servers = self.servers.borrow_mut();
-        if servers.len() <= server {
-            servers.resize_with(server + 1, VecDeque::new);
-        }
-        let Some(list) = servers.get_mut(server) else {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(server.slot as usize) else {
             return;
         };
-        if list.len() >= keep.connections_max {
-            list.pop_front();
+        if slot.id != server.id {
+            return;
+        }
+        if slot.list.len() >= keep.connections_max {
+            slot.list.pop_front();
             self.count.set(self.count.get() - 1);
         }
         connection.idle_since_ms = now_ms;
-        list.push_back(connection);
+        slot.list.push_back(connection);
         self.count.set(self.count.get() + 1);
     }
 
-    /// Closes what idled too long or was closed by its server; `idle_timeout_ms` gives the limit of
-    /// a server. Call it about once a second.
-    pub fn sweep(&self, now_ms: u64, idle_timeout_ms: impl Fn(usize) -> u64) {
+    /// Closes what idled too long or was closed by its server. Call it about once a second.
+    pub fn sweep(&self, now_ms: u64) {
         let mut kept = 0;
-        for (server, list) in self.servers.borrow_mut().iter_mut().enumerate() {
-            let limit = idle_timeout_ms(server);
-            list.retain_mut(|connection| {
+        for slot in self.slots.borrow_mut().iter_mut() {
+            let limit = slot.idle_timeout_ms;
+            slot.list.retain_mut(|connection| {
                 now_ms.saturating_sub(connection.idle_since_ms) < limit
                     && connection.stream.poll_alive()
             });
-            kept += list.len();
+            kept += slot.list.len();
         }
         self.count.set(kept);
     }
 
     /// Closes all of them.
     pub fn clear(&self) {
-        self.servers.borrow_mut().clear();
+        for slot in self.slots.borrow_mut().iter_mut() {
+            slot.list.clear();
+        }
         self.count.set(0);
     }
 
@@ -99,6 +147,15 @@ mod tests {
         requests_max: 10,
     };
 
+    const A: ServerKey = ServerKey { slot: 4, id: 7 };
+    const B: ServerKey = ServerKey { slot: 4, id: 8 };
+
+    fn serving(server: ServerKey) -> IdleConnections {
+        let idle = IdleConnections::new();
+        idle.serve([(server, 1000)]);
+        idle
+    }
+
     async fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -117,27 +174,27 @@ mod tests {
 
     #[tokio::test]
     async fn gives_the_latest_and_forgets_the_oldest() {
-        let idle = IdleConnections::new();
+        let idle = serving(A);
         let mut far_ends = Vec::new();
         for port in 0..3 {
             let (mut connection, far) = pair().await;
             connection.requests = port;
             far_ends.push(far);
-            idle.keep(4, &KEEP, connection, u64::from(port));
+            idle.keep(A, &KEEP, connection, u64::from(port));
         }
         assert_eq!(idle.len(), 2);
-        assert_eq!(idle.take(4, &KEEP, 10).map(|c| c.requests), Some(2));
-        assert_eq!(idle.take(4, &KEEP, 10).map(|c| c.requests), Some(1));
-        assert!(idle.take(4, &KEEP, 10).is_none());
-        assert!(idle.take(3, &KEEP, 10).is_none());
+        assert_eq!(idle.take(A, &KEEP, 10).map(|c| c.requests), Some(2));
+        assert_eq!(idle.take(A, &KEEP, 10).map(|c| c.requests), Some(1));
+        assert!(idle.take(A, &KEEP, 10).is_none());
+        assert!(idle.take(B, &KEEP, 10).is_none());
     }
 
     #[tokio::test]
     async fn what_the_server_closed_or_spoke_into_is_not_reused() {
         for speaks in [false, true] {
-            let idle = IdleConnections::new();
+            let idle = serving(A);
             let (connection, mut far) = pair().await;
-            idle.keep(0, &KEEP, connection, 0);
+            idle.keep(A, &KEEP, connection, 0);
             if speaks {
                 far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
                     .await
@@ -146,22 +203,42 @@ mod tests {
                 drop(far);
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            assert!(idle.take(0, &KEEP, 1).is_none());
+            assert!(idle.take(A, &KEEP, 1).is_none());
         }
     }
 
     #[tokio::test]
     async fn too_old_or_too_used_is_closed() {
-        let idle = IdleConnections::new();
+        let idle = serving(A);
         let (mut connection, _far) = pair().await;
         connection.requests = 10;
-        idle.keep(0, &KEEP, connection, 0);
+        idle.keep(A, &KEEP, connection, 0);
         assert!(idle.is_empty());
         let (connection, _far) = pair().await;
-        idle.keep(0, &KEEP, connection, 0);
-        idle.sweep(999, |_| 1000);
+        idle.keep(A, &KEEP, connection, 0);
+        idle.sweep(999);
         assert_eq!(idle.len(), 1);
-        idle.sweep(1000, |_| 1000);
+        idle.sweep(1000);
         assert!(idle.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_gone_has_no_connections_and_gets_none() {
+        let idle = serving(A);
+        let (first, _far) = pair().await;
+        idle.keep(A, &KEEP, first, 0);
+        idle.serve([(A, 1000)]);
+        assert_eq!(idle.len(), 1, "a server that stays keeps its own");
+        idle.serve([(B, 1000)]);
+        assert!(idle.is_empty(), "another server in the same slot");
+        let (late, _far) = pair().await;
+        idle.keep(A, &KEEP, late, 0);
+        assert!(idle.is_empty(), "a request of an older snapshot ended");
+        let (other, _far) = pair().await;
+        idle.keep(B, &KEEP, other, 0);
+        assert!(idle.take(A, &KEEP, 1).is_none());
+        idle.serve([]);
+        assert!(idle.is_empty());
+        assert!(idle.take(B, &KEEP, 1).is_none());
     }
 }

@@ -25,9 +25,66 @@ impl std::fmt::Display for ServerAddress {
     }
 }
 
+/// Identity of a server over all snapshots: what is kept for a server on a worker (idle connections,
+/// HTTP/2 connections) is kept under its key.
+///
+/// Slots are reused, so that they can be positions in a table; ids never are. A server whose address,
+/// TLS or protocol changed is another server, with a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerKey {
+    /// Position in the tables of the workers.
+    pub slot: u32,
+    /// Tells the servers apart that had the same slot one after the other; from 1.
+    pub id: u64,
+}
+
+/// Gives keys to servers and takes them back.
+#[derive(Debug, Default)]
+pub struct ServerKeys {
+    /// By slot: the id in it, 0 for none.
+    slots: Vec<u64>,
+    free: Vec<u32>,
+    last_id: u64,
+}
+
+impl ServerKeys {
+    /// No keys given out.
+    pub fn new() -> ServerKeys {
+        ServerKeys::default()
+    }
+
+    /// A key that no server has or had.
+    pub fn give(&mut self) -> ServerKey {
+        self.last_id += 1;
+        let id = self.last_id;
+        if let Some(slot) = self.free.pop()
+            && let Some(free) = self.slots.get_mut(slot as usize)
+        {
+            *free = id;
+            return ServerKey { slot, id };
+        }
+        self.slots.push(id);
+        let slot = u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX);
+        ServerKey { slot, id }
+    }
+
+    /// The server is gone: its slot may be given to another one. Old snapshots may still name the
+    /// key, since the next one in the slot has another id. A key that is not out any more is ignored.
+    pub fn take_back(&mut self, key: ServerKey) {
+        if let Some(id) = self.slots.get_mut(key.slot as usize)
+            && *id == key.id
+        {
+            *id = 0;
+            self.free.push(key.slot);
+        }
+    }
+}
+
 /// One server of a pool. Its position is the same here and in the pool's balancer.
 #[derive(Debug)]
 pub struct Server {
+    /// What is kept for it is kept under this key.
+    pub key: ServerKey,
     /// Name, unique in the pool; the label of its metrics.
     pub name: String,
     /// As the configuration has it.
@@ -40,13 +97,14 @@ pub struct Server {
 
 impl Server {
     /// A server; an address that is an IP needs no resolving, a name is empty until it was.
-    pub fn new(name: String, address: ServerAddress) -> Server {
+    pub fn new(key: ServerKey, name: String, address: ServerAddress) -> Server {
         let known = address
             .host
             .parse()
             .ok()
             .map(|ip| SocketAddr::new(ip, address.port));
         Server {
+            key,
             name,
             address_text: address.to_string(),
             address,
@@ -82,8 +140,6 @@ pub struct Pool {
     pub balancer: Balancer,
     /// The servers, in the order of the balancer's endpoints.
     pub servers: Vec<Arc<Server>>,
-    /// Number of this pool's first server among all servers of the snapshot.
-    pub first_server: usize,
     /// How connections are kept.
     pub keep_alive: KeepAlive,
     /// How long a connect may take, in milliseconds.
@@ -92,6 +148,40 @@ pub struct Pool {
     pub read_timeout_ms: u64,
     /// How long a server may take nothing of what we send, in milliseconds.
     pub send_timeout_ms: u64,
-    /// How many servers are tried for one request.
-    pub tries_max: u32,
+}
+
+impl Pool {
+    /// The key of the server at this position.
+    #[inline]
+    pub fn key(&self, server: usize) -> Option<ServerKey> {
+        self.servers.get(server).map(|server| server.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_reused_and_ids_are_not() {
+        let mut keys = ServerKeys::new();
+        let (first, second) = (keys.give(), keys.give());
+        assert_ne!(first.slot, second.slot);
+        keys.take_back(first);
+        let third = keys.give();
+        assert_eq!(third.slot, first.slot);
+        assert!(third.id > second.id);
+    }
+
+    #[test]
+    fn a_key_that_is_back_already_frees_nobodys_slot() {
+        let mut keys = ServerKeys::new();
+        let first = keys.give();
+        keys.take_back(first);
+        keys.take_back(first);
+        let second = keys.give();
+        keys.take_back(first);
+        let third = keys.give();
+        assert_ne!(second.slot, third.slot);
+    }
 }

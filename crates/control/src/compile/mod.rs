@@ -128,6 +128,7 @@ fn listener(report: &mut Report<'_>, listener: &Listener) -> ListenerPlan {
     let logs = listener.access_log.as_ref().unwrap_or(&model.access_log);
     let (limits, timeouts) = (&listener.limits, &listener.timeouts);
     ListenerPlan {
+        gone: false,
         name: listener.name.value.clone(),
         scheme: match listener.tls {
             Some(_) => "https",

@@ -3,28 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keel_balance::{Algorithm, Balancer, EndpointSpec, EndpointState, FailureSet, HashScheme, IpHashMode, Tie};
+use keel_balance::{
+    Algorithm, Balancer, EndpointSpec, EndpointState, FailureSet, HashScheme, IpHashMode, Tie,
+};
 use keel_config::codes;
 use keel_config::model::{self, EndpointHost, HostHeader, Pool};
 use keel_http::grpc::Code;
 use keel_l7::{HashKey, HostPlan, PoolPlan, RetryPlan};
 use keel_types::PoolId;
-use keel_upstream::{KeepAlive, Server, ServerAddress};
+use keel_upstream::{KeepAlive, Server, ServerAddress, ServerKey, ServerKeys};
 
 use super::{Report, edits, http2, tls};
 
 /// The plans of all pools; `None` when one cannot be made.
 pub(super) fn plans(report: &mut Report<'_>) -> Option<Vec<PoolPlan>> {
-    let mut first_server = 0;
+    let mut keys = ServerKeys::new();
     let mut plans = Vec::with_capacity(report.model.pools.len());
     let mut whole = true;
     for (position, pool) in report.model.pools.iter().enumerate() {
         let id = PoolId(u16::try_from(position).unwrap_or(u16::MAX));
-        match plan(report, id, pool, first_server) {
+        match plan(report, id, pool, &mut keys) {
             Some(plan) => plans.push(plan),
             None => whole = false,
         }
-        first_server += pool.servers.len();
     }
     whole.then_some(plans)
 }
@@ -43,8 +44,17 @@ pub(super) fn host(header: &HostHeader) -> HostPlan {
     }
 }
 
-fn plan(report: &mut Report<'_>, id: PoolId, pool: &Pool, first_server: usize) -> Option<PoolPlan> {
-    let servers: Vec<Arc<Server>> = pool.servers.iter().map(|it| Arc::new(server(it))).collect();
+fn plan(
+    report: &mut Report<'_>,
+    id: PoolId,
+    pool: &Pool,
+    keys: &mut ServerKeys,
+) -> Option<PoolPlan> {
+    let servers: Vec<Arc<Server>> = pool
+        .servers
+        .iter()
+        .map(|it| Arc::new(server(it, keys.give())))
+        .collect();
     let endpoints = pool
         .servers
         .iter()
@@ -68,7 +78,6 @@ fn plan(report: &mut Report<'_>, id: PoolId, pool: &Pool, first_server: usize) -
             name: pool.name.value.clone(),
             balancer,
             servers,
-            first_server,
             keep_alive: KeepAlive {
                 connections_max: pool.keepalive.connections as usize,
                 idle_timeout_ms: ms(pool.keepalive.idle),
@@ -114,13 +123,14 @@ fn grpc_code(status: &model::GrpcStatus) -> Code {
     }
 }
 
-fn server(server: &model::Server) -> Server {
+fn server(server: &model::Server, key: ServerKey) -> Server {
     let address = &server.address;
     let host = match &address.host {
         EndpointHost::Ip(ip) => ip.to_string(),
         EndpointHost::Name(name) => name.clone(),
     };
     Server::new(
+        key,
         server.name.value.clone(),
         ServerAddress {
             host,

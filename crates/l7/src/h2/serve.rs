@@ -96,7 +96,7 @@ pub async fn serve_h2(worker: &Rc<Worker>, shared: Shared, stream: Stream, early
     let shared = Rc::new(shared);
     let due_ms = worker.clock.now_ms() + head_timeout_ms;
     // Boxed, both: what a connection needs at its start is given back, and it does not move.
-    let shaken = Box::pin(shake(worker, &http2, io, &watch, &deadline, due_ms)).await;
+    let shaken = Box::pin(shake(&shared, &http2, io, &watch, &deadline, due_ms)).await;
     if let Some(connection) = shaken {
         run(&shared, &watch, &deadline, connection).await;
     }
@@ -107,20 +107,25 @@ pub async fn serve_h2(worker: &Rc<Worker>, shared: Shared, stream: Stream, early
 
 /// Exchanges the prefaces and first settings.
 async fn shake(
-    worker: &Worker,
+    shared: &Shared,
     http2: &Http2Plan,
     io: Guarded,
     watch: &Watch,
     deadline: &Deadline,
     due_ms: u64,
 ) -> Option<Box<Connection<Guarded, Bytes>>> {
+    let worker = &shared.worker;
     let mut shaking = std::pin::pin!(builder(http2).handshake::<_, Bytes>(io));
     poll_fn(|cx| {
         if let Poll::Ready(done) = shaking.as_mut().poll(cx) {
             return Poll::Ready(done.ok().map(Box::new));
         }
-        let over = watch.abuse().is_some() || worker.clock.now_ms() >= due_ms;
-        match over || worker.drain.is_draining() {
+        // Who has just come is told to go with a GOAWAY, which says that it may ask elsewhere.
+        let due_ms = match worker.is_leaving(shared.listener) {
+            true => due_ms.min(shared.quiet_since_ms.get() + FAREWELL_MS),
+            false => due_ms,
+        };
+        match watch.abuse().is_some() || worker.clock.now_ms() >= due_ms {
             true => Poll::Ready(None),
             false => wait_until(deadline, cx, due_ms),
         }
@@ -217,7 +222,7 @@ fn poll_step(
     if let Some(abuse) = watch.abuse() {
         return Poll::Ready(Step::End(Reason::from(abuse.code())));
     }
-    if worker.drain.is_draining() && !draining {
+    if worker.is_leaving(shared.listener) && !draining {
         return Poll::Ready(Step::Drain);
     }
     let now_ms = worker.clock.now_ms();

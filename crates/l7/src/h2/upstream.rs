@@ -13,7 +13,7 @@ use h2::{Ping, PingPong};
 use http::Request;
 use keel_net::Deadline;
 use keel_tls::Stream;
-use keel_upstream::KeepAlive;
+use keel_upstream::{KeepAlive, ServerKey};
 use tokio::sync::Notify;
 
 use super::H2Body;
@@ -30,6 +30,8 @@ struct Shared {
     opened_ms: u64,
     quiet_since_ms: Cell<u64>,
     closed: Cell<bool>,
+    /// Its server is gone: it ends with the last request on it.
+    leaving: Cell<bool>,
     changed: Rc<Notify>,
 }
 
@@ -61,9 +63,11 @@ impl Shared {
     }
 }
 
-/// The connections to one server.
+/// The connections to one server, by its key's slot.
 #[derive(Debug, Default)]
 struct Server {
+    /// The server's id; 0 when nobody has the slot.
+    id: u64,
     list: Vec<Rc<Shared>>,
     connecting: bool,
     /// It chose HTTP/1.1 when it was last asked: nobody gains by waiting for another's connection.
@@ -72,6 +76,14 @@ struct Server {
 }
 
 impl Server {
+    /// The server is gone. Whoever waits for a connection to it looks again, and opens one for itself.
+    fn leave(&self) {
+        for shared in &self.list {
+            shared.leaving.set(true);
+        }
+        self.changed.notify_waiters();
+    }
+
     /// A place on the first connection that has room. Only the one that is taken is asked whether it is
     /// still open: that costs a look into the library.
     fn take(&mut self, plan: &ServerHttp2Plan, requests_max: u32) -> Option<H2Call> {
@@ -88,7 +100,10 @@ impl Server {
     }
 }
 
-/// The HTTP/2 connections of one worker, by server number (see `Pool::first_server`).
+/// The HTTP/2 connections of one worker, by the server's key.
+///
+/// They are shared for servers that [`H2Connections::serve`] named. A request of an older snapshot whose
+/// server is gone gets a connection of its own.
 #[derive(Debug, Default)]
 pub struct H2Connections {
     servers: RefCell<Vec<Server>>,
@@ -152,7 +167,7 @@ impl H2Call {
 /// Leave to open a connection; taken back on drop.
 pub struct Connecting<'a> {
     all: &'a H2Connections,
-    server: usize,
+    server: ServerKey,
 }
 
 impl Connecting<'_> {
@@ -189,27 +204,46 @@ pub enum Way<'a> {
 }
 
 impl H2Connections {
-    fn with<T>(&self, server: usize, f: impl FnOnce(&mut Server) -> T) -> Option<T> {
+    /// These are the servers from now on. Connections to all others end when nothing runs on them; their
+    /// keepers find out when they are woken.
+    pub fn serve(&self, keys: impl IntoIterator<Item = ServerKey>) {
         let mut servers = self.servers.borrow_mut();
-        if servers.len() <= server {
-            servers.resize_with(server + 1, Server::default);
+        let mut before = std::mem::take(&mut *servers);
+        for key in keys {
+            let position = key.slot as usize;
+            if servers.len() <= position {
+                servers.resize_with(position + 1, Server::default);
+            }
+            let kept = before.get_mut(position).filter(|it| it.id == key.id);
+            let mut server = kept.map(std::mem::take).unwrap_or_default();
+            server.id = key.id;
+            if let Some(place) = servers.get_mut(position) {
+                *place = server;
+            }
         }
-        servers.get_mut(server).map(f)
+        before.iter().for_each(Server::leave);
+    }
+
+    /// Looks at what there is for a server; `None` when the server is gone.
+    fn with<T>(&self, server: ServerKey, f: impl FnOnce(&mut Server) -> T) -> Option<T> {
+        let mut servers = self.servers.borrow_mut();
+        let found = servers.get_mut(server.slot as usize)?;
+        (found.id == server.id).then(|| f(found))
     }
 
     /// A place on a connection to `server` that is open and has room.
-    pub fn take(&self, server: usize, plan: &ServerHttp2Plan, requests_max: u32) -> Option<H2Call> {
+    pub fn take(
+        &self,
+        server: ServerKey,
+        plan: &ServerHttp2Plan,
+        requests_max: u32,
+    ) -> Option<H2Call> {
         self.with(server, |it| it.take(plan, requests_max))?
     }
 
     /// A place on a connection to `server`, or what to do for one.
-    pub fn find(
-        &self,
-        server: usize,
-        plan: &ServerHttp2Plan,
-        requests_max: u32,
-    ) -> Option<Way<'_>> {
-        self.with(server, |it| {
+    pub fn find(&self, server: ServerKey, plan: &ServerHttp2Plan, requests_max: u32) -> Way<'_> {
+        let way = self.with(server, |it| {
             if let Some(call) = it.take(plan, requests_max) {
                 return Way::Call(call);
             }
@@ -222,33 +256,33 @@ impl H2Connections {
             }
             it.connecting = true;
             Way::Connect(Connecting { all: self, server })
-        })
+        });
+        way.unwrap_or(Way::Connect(Connecting { all: self, server }))
     }
 
     /// Takes a new connection in, keeps it going, and gives a place on it.
     pub fn add(
         worker: &Rc<Worker>,
-        server: usize,
+        server: ServerKey,
         plan: &ServerHttp2Plan,
         keep: &KeepAlive,
         (send, connection): (SendRequest<Bytes>, Connection<Stream, Bytes>),
         address: SocketAddr,
-    ) -> Option<H2Call> {
-        let shared = worker.h2.with(server, |it| {
-            let shared = Rc::new(Shared {
-                worker: worker.clone(),
-                send,
-                address,
-                active: Cell::new(0),
-                requests: Cell::new(0),
-                opened_ms: worker.clock.now_ms(),
-                quiet_since_ms: Cell::new(worker.clock.now_ms()),
-                closed: Cell::new(false),
-                changed: it.changed.clone(),
-            });
-            it.list.push(shared.clone());
-            shared
-        })?;
+    ) -> H2Call {
+        let changed = worker.h2.with(server, |it| it.changed.clone());
+        let shared = Rc::new(Shared {
+            worker: worker.clone(),
+            send,
+            address,
+            active: Cell::new(0),
+            requests: Cell::new(0),
+            opened_ms: worker.clock.now_ms(),
+            quiet_since_ms: Cell::new(worker.clock.now_ms()),
+            closed: Cell::new(false),
+            leaving: Cell::new(changed.is_none()),
+            changed: changed.unwrap_or_default(),
+        });
+        let _ = worker.h2.with(server, |it| it.list.push(shared.clone()));
         let call = call(&shared);
         let keeper = Keeper {
             deadline: worker.deadlines.add(),
@@ -260,7 +294,7 @@ impl H2Connections {
             shared,
         };
         tokio::task::spawn_local(keeper.keep(connection));
-        Some(call)
+        call
     }
 }
 
@@ -327,8 +361,9 @@ impl Keeper {
             true => self.shared.quiet_since_ms.get() + self.keep.idle_timeout_ms,
             false => u64::MAX,
         };
-        let is_of_use =
-            !self.shared.is_worn(self.keep.requests_max) && !self.shared.worker.drain.is_draining();
+        let is_of_use = !self.shared.is_worn(self.keep.requests_max)
+            && !self.shared.leaving.get()
+            && !self.shared.worker.drain.is_draining();
         if now_ms >= idle_due_ms || idle && !is_of_use {
             return true;
         }
