@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, BufRead, IoSlice, Write};
 use std::ops::DerefMut;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -263,10 +263,10 @@ where
         let session = self.get_mut();
         let before = buf.filled().len();
         while buf.remaining() > 0 {
-            match session.conn.reader().read(buf.initialize_unfilled()) {
+            match give(&mut session.conn, buf) {
                 // The peer said that this is the end.
                 Ok(0) => break,
-                Ok(n) => buf.advance(n),
+                Ok(_) => {}
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                     if buf.filled().len() > before {
                         break;
@@ -363,21 +363,38 @@ fn decrypt<D>(
                 conn.process_new_packets()?;
             }
             // rustls holds all the data that it may.
-            Err(error) if error.kind() == io::ErrorKind::Other => {
-                match conn.reader().read(out.initialize_unfilled()) {
-                    Ok(n) if n > 0 => out.advance(n),
-                    _ => break,
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::Other => match give(conn, out) {
+                Ok(n) if n > 0 => {}
+                _ => break,
+            },
             Err(_) => return Err(rustls::Error::PeerSentOversizedRecord),
         }
     }
-    if out.remaining() > 0
-        && let Ok(n) = conn.reader().read(out.initialize_unfilled())
-    {
-        out.advance(n);
-    }
+    let _ = give(conn, out);
     Ok(())
+}
+
+/// Moves data that rustls holds into `out` as far as it has room; how much, 0 at the end of the stream.
+/// Room that stays free is not touched: memory that nobody wrote to costs nothing.
+fn give<D>(conn: &mut ConnectionCommon<D>, out: &mut ReadBuf<'_>) -> io::Result<usize> {
+    let mut reader = conn.reader();
+    let before = out.remaining();
+    while out.remaining() > 0 {
+        let piece = match reader.fill_buf() {
+            Ok(piece) => piece,
+            // It comes again with the next read.
+            Err(_) if out.remaining() < before => break,
+            Err(error) => return Err(error),
+        };
+        let piece = piece.get(..out.remaining()).unwrap_or(piece);
+        if piece.is_empty() {
+            break;
+        }
+        let len = piece.len();
+        out.put_slice(piece);
+        reader.consume(len);
+    }
+    Ok(before - out.remaining())
 }
 
 /// The parts from `skip` on, as far as one piece and `store` reach.
