@@ -12,6 +12,7 @@ mod explain;
 mod hashed;
 mod limits;
 mod live;
+mod names;
 mod reload;
 mod start;
 mod status;
@@ -23,6 +24,7 @@ pub use change::{
 pub use compile::{Compiled, Removed, RemovedNames, RuleSummary, TlsStart, compile};
 pub use explain::{Explained, Question, explain};
 pub use live::{Actor, Control};
+pub use names::{NameChanges, Names};
 pub use reload::{ReloadFault, Reloaded};
 pub use start::{Bind, Running, Start, StartFault, start};
 pub use status::{Page, Status};

@@ -8,9 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use keel_config::Model;
 use keel_config::model::{Admin, EndpointHost};
-use keel_control::{Actor, Compiled, Running, Start, start};
+use keel_control::{Actor, Compiled, Names, Running, Start, start};
 use keel_net::{Bound, Drain};
-use keel_upstream::Resolver;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,9 +37,8 @@ pub fn serve(model: Model, compiled: Compiled, file: Option<&Path>) -> Result<()
 }
 
 async fn serve_on(model: Model, compiled: Compiled, file: Option<&Path>) -> Result<Running> {
-    let pools = compiled.snapshot.pools.iter();
-    let mut resolver = Resolver::new(pools.flat_map(|plan| plan.pool.servers.clone()));
-    let all_known = resolver.look_up().await;
+    let (names, _changes) = Names::start();
+    names.settle(&model, &compiled.snapshot).await;
     // Whatever can fail comes before the first client is let in.
     let admin = bind_admin(model.admin.as_ref())?;
     let running = start(Start {
@@ -60,7 +58,6 @@ async fn serve_on(model: Model, compiled: Compiled, file: Option<&Path>) -> Resu
             keel_admin::serve(bound.listener, status, async move { stop.begun().await }).await
         });
     }
-    let resolving = tokio::spawn(resolver.keep(all_known));
     tracing::info!(
         workers = running.workers,
         connections = running.connections_max,
@@ -69,7 +66,7 @@ async fn serve_on(model: Model, compiled: Compiled, file: Option<&Path>) -> Resu
     wait_for_stop(&running).await?;
     tracing::info!("stopping: no new connections, running requests may finish");
     running.begin_drain();
-    resolving.abort();
+    drop(names);
     wait_for_end(&running).await;
     stop.begin();
     Ok(running)

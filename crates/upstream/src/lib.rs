@@ -5,11 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod connect;
+mod discover;
 mod idle;
 mod pool;
 mod resolve;
 
 pub use connect::{Connection, start_connect};
+pub use discover::{
+    AllOf, Counts, Discovery, Found, FoundServer, Place, SERVERS_MAX, Service, Target,
+};
 pub use idle::IdleConnections;
-pub use pool::{KeepAlive, Pool, Server, ServerAddress};
-pub use resolve::{ResolveFault, Resolver, resolve};
+pub use pool::{KeepAlive, Pool, Server, ServerAddress, ServerKey, ServerKeys};
+pub use resolve::{ResolveFault, ResolverSettings};

@@ -13,6 +13,7 @@
 
 pub mod binary;
 pub mod client;
+pub mod dns;
 pub mod h2;
 pub mod origin;
 pub mod peers;
@@ -25,6 +26,7 @@ pub mod tls;
 pub mod wait;
 
 pub use client::{Answer, Ask, Load, LoadReport, Wire, get};
+pub use dns::{DnsServer, Mood, Record};
 pub use h2::{H2Origin, H2Reply, H2Wire};
 pub use origin::{Origin, Reply, Seen};
 pub use proxy::{Exit, Proxy};

@@ -86,12 +86,13 @@ const NOT_PURE: [&str; 13] = [
 ];
 
 /// Third-party engines and the crates that own them.
-const OWNERS: [(&str, &[&str]); 10] = [
+const OWNERS: [(&str, &[&str]); 11] = [
     ("httparse", &["keel-http"]),
     ("saphyr", &["keel-config"]),
     ("saphyr-parser", &["keel-config"]),
     ("axum", &["keel-admin", "evenkeel"]), // the demo has origins of its own
     ("h2", &["keel-l7"]),
+    ("hickory-resolver", &["keel-upstream"]),
     ("rustls", &["keel-tls", "keel-testkit", "keel-bench"]), // their clients and origins
     ("tokio-rustls", &["keel-tls"]),
     ("clap", &["evenkeel", "keel-bench"]),
