@@ -5,7 +5,11 @@ mod cli;
 mod commands;
 mod demo;
 mod load;
+mod parent;
+mod privileges;
 mod run;
+mod systemd;
+mod upgrade;
 
 use std::process::ExitCode;
 

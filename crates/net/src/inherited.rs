@@ -77,8 +77,8 @@ impl Inherited {
 
     /// Takes the sockets for an address of a listener; none when there are none.
     ///
-    /// They are matched by address. Port 0 matches the sockets that the same listener got for the
-    /// same address before; a supervisor's socket with the listener's name matches when no address
+    /// They are matched by address; then by what the same listener got before when it asked for the
+    /// same address, port 0 above all; a supervisor's socket with the listener's name matches when no address
     /// does. A dual-stack `[::]` of a supervisor serves `0.0.0.0` too.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl Inherited {
         };
         let by_name = |it: &Entry| it.origin == Origin::Supervisor && it.label.listener == listener;
         let mut found = self.remove(by_address);
-        if found.is_empty() && asked.port() == 0 {
+        if found.is_empty() {
             found = self.remove(by_question);
         }
         if found.is_empty() {
