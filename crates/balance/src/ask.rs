@@ -64,6 +64,17 @@ pub enum SelectFault {
     TooFewHealthy,
 }
 
+/// Why the server that a session is bound to does not take its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BoundFault {
+    /// It is at its `max_connections`. The session stays bound; this request goes elsewhere.
+    #[error("the server has all the connections it may have")]
+    Full,
+    /// It is gone, down, drained, rests, was tried, or its checks fail. The session is handed on.
+    #[error("the server takes no requests")]
+    Unusable,
+}
+
 /// How a request went, as far as the health of the server goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

@@ -22,10 +22,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::ask::{Ask, SelectFault, Selected};
+use crate::ask::{Ask, BoundFault, SelectFault, Selected};
 use crate::bits::Bits;
 use crate::board::{Board, Home};
-use crate::choose::{Choose, Look, Walk, goes_by_board, keeps, want};
+use crate::choose::{Choose, Look, Walk, goes_by_board, goes_by_weight, keeps, want};
 use crate::hash::{mix, reduce};
 use crate::members::Members;
 use crate::round_robin::Turn;
@@ -147,6 +147,27 @@ impl Balancer {
         match self.admit(index, now_ms, false) {
             Admission::Taken(permit) => Some(Selected { index, permit }),
             Admission::Full | Admission::Resting => None,
+        }
+    }
+
+    /// Takes a place at the server that a session is bound to. Unlike [`Balancer::take`] it tells a
+    /// full server, which keeps its sessions, from one that takes none, a drained one included;
+    /// such a session is to be bound anew. When no server of the pool is healthy and requests are
+    /// spread over all, sessions stay where they are. Tiers and slow start do not matter.
+    pub fn select_bound(&self, index: usize, ask: &Ask<'_>) -> Result<Selected, BoundFault> {
+        let mut view = self.view.load();
+        if ask.now_ms >= view.next_change_ms {
+            self.refresh_due(&view, ask.now_ms);
+            view = self.view.load();
+        }
+        let open = self.members.spec(index).is_some_and(EndpointSpec::is_open);
+        if !open || ask.tried.contains(&index) {
+            return Err(BoundFault::Unusable);
+        }
+        match self.admit(index, ask.now_ms, view.tier == Tier::Resting) {
+            Admission::Taken(permit) => Ok(Selected { index, permit }),
+            Admission::Full => Err(BoundFault::Full),
+            Admission::Resting => Err(BoundFault::Unusable),
         }
     }
 
@@ -379,7 +400,11 @@ impl Balancer {
         }
         let before = self.view.load();
         let want = want(&self.algorithm);
+        let loads = self.rules.follows_load && goes_by_weight(&self.algorithm);
         let mut view = View::read(&self.members, &self.rules, want, now_ms, &before);
+        if loads {
+            view.follow_load(&self.members, now_ms);
+        }
         if let Some(board) = &self.board {
             board.open_exactly(&view.ready.bits, &view.warming, &self.members);
             if goes_by_board(&self.algorithm) {

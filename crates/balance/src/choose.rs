@@ -123,6 +123,21 @@ pub(crate) fn goes_by_board(algorithm: &Algorithm) -> bool {
     )
 }
 
+/// True when weights matter, and so the reported loads that change them.
+pub(crate) fn goes_by_weight(algorithm: &Algorithm) -> bool {
+    match algorithm {
+        Algorithm::WeightedRoundRobin { .. }
+        | Algorithm::WeightedRandom
+        | Algorithm::LeastConn { .. }
+        | Algorithm::LeastTime { .. }
+        | Algorithm::PowerOfTwo => true,
+        Algorithm::RoundRobin
+        | Algorithm::Random
+        | Algorithm::IpHash(_)
+        | Algorithm::Hash { .. } => false,
+    }
+}
+
 /// What the board has to keep; `None` when there is no need of one.
 pub(crate) fn keeps(algorithm: &Algorithm, members: &Members, rules: &PoolRules) -> Option<Keeps> {
     let bounded = matches!(
@@ -146,7 +161,7 @@ pub(crate) fn keeps(algorithm: &Algorithm, members: &Members, rules: &PoolRules)
         score,
         full,
         total: bounded,
-        scales: rules.slow_start.is_some(),
+        scales: rules.slow_start.is_some() || rules.follows_load,
     };
     (score.is_some() || full).then_some(keeps)
 }

@@ -8,7 +8,8 @@
 //!
 //! What takes a server out and brings it back is [`PoolRules`]: passive health ([`Passive`]), the
 //! panic threshold ([`Panic`]), slow start ([`SlowStart`]) and tiers. Active checks ([`Check`]) tell
-//! the balancer their verdict with [`Balancer::checked`].
+//! the balancer their verdict with [`Balancer::checked`]. [`StickyTable`] remembers who is bound to
+//! which server, and [`Balancer::select_bound`] tells whether that server still takes them.
 //!
 //! Beside the balancer stand units of their own, each a decision without its deed, in the order in
 //! which a request meets them:
@@ -68,6 +69,7 @@ mod ip_hash;
 mod keyed;
 mod least_conn;
 mod least_time;
+mod load;
 mod maglev;
 mod members;
 mod outlier;
@@ -85,12 +87,13 @@ mod slow_start;
 mod spec;
 mod split;
 mod state;
+mod sticky;
 mod view;
 mod weighted_random;
 mod weighted_round_robin;
 mod window;
 
-pub use ask::{Ask, Outcome, SelectFault, Selected, Transition};
+pub use ask::{Ask, BoundFault, Outcome, SelectFault, Selected, Transition};
 pub use backoff::Backoff;
 pub use balancer::Balancer;
 pub use breaker::{
@@ -102,6 +105,7 @@ pub use failure::{FailureClass, FailureSet, StatusSet};
 pub use hash::{hash_address, hash_key, md5_first8_mod};
 pub use health::{Check, CheckFailure, CheckFault, CheckSettings, Health, HealthChange, Start};
 pub use hedge::{HedgeSettings, Hedger};
+pub use load::{load_share, parse_load};
 pub use outlier::{ErrorRate, OutlierSettings, SuccessRate, Suspicion, Tally};
 pub use panic::{Panic, PanicAction};
 pub use queue::{Leave, Left, Priority, QueueSettings, Ticket, WaitQueue};
@@ -114,4 +118,5 @@ pub use spec::{
 };
 pub use split::{Split, canary_percent};
 pub use state::{EndpointState, Permit};
+pub use sticky::{Binding, StickySettings, StickyTable};
 pub use window::Counts;

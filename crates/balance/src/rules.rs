@@ -18,6 +18,9 @@ pub struct PoolRules {
     /// The tier of each server, by position; the lowest that serves is used. Empty (the default):
     /// backups are tier 1, all others tier 0. Otherwise `backup` means nothing.
     pub tiers: Vec<u8>,
+    /// Weights follow what servers report of their load ([`crate::EndpointState::report_load`]),
+    /// under every algorithm that goes by weights. Default false.
+    pub follows_load: bool,
 }
 
 /// How failures of real traffic are judged.

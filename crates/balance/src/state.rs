@@ -13,6 +13,7 @@ use arc_swap::ArcSwapOption;
 use crate::ask::Transition;
 use crate::average::Average;
 use crate::board::{Board, Home, Truth};
+use crate::load::LoadShare;
 use crate::outlier::{OutlierSettings, Suspicion, Tally};
 use crate::spec::EndpointSpec;
 
@@ -39,6 +40,10 @@ pub struct EndpointState {
     on_trial: AtomicBool,
     /// When it last came back, 0 when it never was away.
     back_at_ms: AtomicU64,
+    /// What it reports of its load.
+    load: LoadShare,
+    /// When requests that run here still are ended, 0 for never.
+    cut_at_ms: AtomicU64,
     /// What outlier ejection knows of it.
     tally: Tally,
     passive: Mutex<Passive>,
@@ -107,6 +112,29 @@ impl EndpointState {
     /// request, or it takes a while to show.
     pub fn begin_slowly(&self, now_ms: u64) {
         self.back_at_ms.store(now_ms.max(1), Ordering::Release);
+    }
+
+    /// Takes in what it reports of its load, 0 (idle) to 1. Costs one load when another report was
+    /// taken in the last 100 ms. It counts in pools with [`crate::PoolRules::follows_load`].
+    pub fn report_load(&self, busy: f64, now_ms: u64) {
+        self.load.report(busy, now_ms);
+    }
+
+    /// The share of its weight that its reported load leaves, above 0 to 1; 1 without a report in
+    /// the last 30 s.
+    pub fn load_share(&self, now_ms: u64) -> f64 {
+        self.load.at(now_ms)
+    }
+
+    /// Sets when requests and tunnels that still run here are ended (a drain with a limit); 0 is
+    /// never. It is for whoever carries them to keep to.
+    pub fn set_cut_at(&self, at_ms: u64) {
+        self.cut_at_ms.store(at_ms, Ordering::Release);
+    }
+
+    /// When requests and tunnels that still run here are ended; 0 is never.
+    pub fn cut_at_ms(&self) -> u64 {
+        self.cut_at_ms.load(Ordering::Acquire)
     }
 
     /// The latest change of its health, and when that was.

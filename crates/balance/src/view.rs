@@ -20,6 +20,9 @@ use crate::weighted_round_robin::Turns;
 /// Steps in which the share of a server that came back grows.
 const WARMING_STEPS: u64 = 50;
 
+/// How often reported loads are read.
+const LOADS_EVERY_MS: u64 = 500;
+
 /// How often the states are read while checks of one fail.
 const LOOK_AGAIN_MS: u64 = 1_000;
 
@@ -53,7 +56,7 @@ pub(crate) enum Tier {
     Closed,
 }
 
-/// One that came back and gets its traffic by degrees.
+/// One that gets a part of its traffic only: it came back lately, or reports a high load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Warming {
     pub(crate) index: u16,
@@ -166,6 +169,35 @@ impl View {
         }
     }
 
+    /// Lets the loads that servers report weigh in.
+    pub(crate) fn follow_load(&mut self, members: &Members, now_ms: u64) {
+        self.next_change_ms = self
+            .next_change_ms
+            .min(now_ms.saturating_add(LOADS_EVERY_MS));
+        if !matches!(self.tier, Tier::Rank(_)) {
+            return;
+        }
+        let mut warming = std::mem::take(&mut self.warming).into_iter().peekable();
+        let shares = self.ready.bits.iter().map(|index| {
+            let warm = warming.next_if(|one| usize::from(one.index) == index);
+            let share = warm.map_or(1.0, |one| one.share);
+            (
+                index,
+                share * members.member(index).state.load_share(now_ms),
+            )
+        });
+        let shares = partial(shares.collect());
+        self.warming = shares.into();
+    }
+
+    /// The part of its traffic that `index` gets, up to 1.
+    pub(crate) fn share(&self, index: usize) -> f64 {
+        let at = self
+            .warming
+            .binary_search_by_key(&index, |one| usize::from(one.index));
+        at.map_or(1.0, |at| self.warming[at].share)
+    }
+
     /// True when `index` is in the tier in use.
     pub(crate) fn is_ready(&self, index: usize) -> bool {
         self.ready.bits.contains(index)
@@ -236,27 +268,29 @@ fn next_change(members: &Members, now_ms: u64) -> u64 {
     next_ms
 }
 
-/// Those that came back lately. When all did, the shares are relative to the largest.
+/// Those that came back lately.
 fn warming_of(members: &Members, slow: &SlowStart, ready: &Bits, now_ms: u64) -> Vec<Warming> {
-    let mut most = 0.0f64;
-    let mut warming = Vec::new();
-    for index in ready.iter() {
-        let back_at_ms = members.member(index).state.back_at_ms();
-        let share = match back_at_ms {
-            0 => 1.0,
-            since => slow.share(now_ms.saturating_sub(since)),
-        };
-        most = most.max(share);
-        if share < 1.0 {
-            let index = u16::try_from(index).expect("validated: ENDPOINTS_MAX");
-            warming.push(Warming { index, share });
-        }
-    }
-    for one in &mut warming {
-        one.share = if most > 0.0 { one.share / most } else { 1.0 };
-    }
-    // Also those that the largest share made whole: they fall back when others gain.
-    warming
+    let share = |index: usize| match members.member(index).state.back_at_ms() {
+        0 => 1.0,
+        since => slow.share(now_ms.saturating_sub(since)),
+    };
+    partial(ready.iter().map(|index| (index, share(index))).collect())
+}
+
+/// Those of these endpoints and shares that get a part of their traffic only, relative to the
+/// largest share.
+fn partial(shares: Vec<(usize, f64)>) -> Vec<Warming> {
+    let most = shares
+        .iter()
+        .fold(0.0f64, |most, (_, share)| most.max(*share));
+    // Also those that the largest share makes whole: they fall back when others gain.
+    let part = shares.into_iter().filter(|(_, share)| *share < 1.0);
+    let relative = |share: f64| if most > 0.0 { share / most } else { 1.0 };
+    part.map(|(index, share)| Warming {
+        index: u16::try_from(index).expect("validated: ENDPOINTS_MAX"),
+        share: relative(share),
+    })
+    .collect()
 }
 
 impl Ready {

@@ -94,17 +94,16 @@ impl Balancer {
 
     /// Whether this request does not go to an endpoint that warms up.
     fn passes_over(&self, view: &View, index: usize, random: u64, hash: u64) -> bool {
-        let found = view
-            .warming
-            .binary_search_by_key(&index, |one| usize::from(one.index));
-        let Ok(at) = found else {
+        let share = view.share(index);
+        if share >= 1.0 || matches!(self.choose, Choose::PowerOfTwo) {
+            // Two choices see to it themselves: who gets less would always be the less busy one.
             return false;
-        };
+        }
         let key = match self.choose {
             Choose::Keyed(_) | Choose::Modulo(_) => hash,
             _ => random,
         };
         let bits = mix(key ^ GOLDEN.wrapping_mul(index as u64 + 1));
-        unit(bits) >= view.warming[at].share
+        unit(bits) >= share
     }
 }

@@ -170,6 +170,7 @@ fn rules(random: &mut Random, count: usize) -> PoolRules {
             0 => Vec::new(),
             _ => (0..count).map(|_| random.below(3) as u8).collect(),
         },
+        follows_load: random.below(2) == 0,
     }
 }
 

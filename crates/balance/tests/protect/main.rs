@@ -1,5 +1,5 @@
 //! What protects a pool, in virtual time and against models: checks, outliers, breakers, budgets,
-//! hedging, queues, limits, slow start, panic, tiers. Every run has a seed; a failure names it.
+//! hedging, queues, limits, slow start, reported loads, sticky tables, panic, tiers. Every run has a seed; a failure names it.
 // Helpers of tests count as tests.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -13,8 +13,10 @@ mod chaos;
 mod checks;
 mod concurrency;
 mod hedge;
+mod load;
 mod outlier;
 mod queue;
 mod rules;
 mod slow_start;
+mod sticky;
 mod tiers;

@@ -91,6 +91,7 @@ fn rules() -> impl Strategy<Value = PoolRules> {
             share_min,
         }),
         tiers: Vec::new(),
+        follows_load: false,
     })
 }
 
