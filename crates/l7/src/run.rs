@@ -83,6 +83,9 @@ pub fn run_worker(
         drain(&worker, drain_times).await;
         ticker.abort();
         worker.flush_logs();
+        if let Some(pulse) = &worker.pulse {
+            pulse.end(worker.index);
+        }
         ended
     })
 }
@@ -191,6 +194,9 @@ async fn tick(worker: Rc<Worker>) {
         count += 1;
         let now_us = worker.clock.tick();
         worker.deadlines.fire(now_us / 1000);
+        if let Some(pulse) = &worker.pulse {
+            pulse.beat(worker.index, now_us / 1000);
+        }
         if count.is_multiple_of(TICKS_PER_FLUSH) {
             worker.flush_logs();
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use keel_net::{BufPool, Clock, Deadlines, Drain};
+use keel_net::{BufPool, Clock, Deadlines, Drain, Pulse};
 use keel_observe::{LogBuffer, WorkerMetrics};
 use keel_tls::rates::{ClientRates, RateLimit};
 use keel_types::{ListenerId, PoolId, RouteId};
@@ -118,6 +118,8 @@ pub struct Worker {
     pub gate: Arc<Gate>,
     /// Lines of the access logs.
     pub log: RefCell<LogBuffer>,
+    /// Told of each tick, when a watchdog asks.
+    pub pulse: Option<Pulse>,
     view: RefCell<Rc<View>>,
     /// Counts the views, so that waits see that theirs is not the latest any more.
     generation: Cell<u64>,
@@ -165,6 +167,7 @@ impl Worker {
             drain,
             gate,
             log: RefCell::new(log),
+            pulse: None,
             view: RefCell::new(Rc::new(view)),
             generation: Cell::new(0),
             random: Cell::new(seed | 1),
