@@ -1,5 +1,7 @@
 //! One answer of an HTTP/2 server.
 
+use std::time::Instant;
+
 use super::GoAway;
 use crate::client::End;
 use crate::strict::Fields;
@@ -30,6 +32,8 @@ pub struct H2Answer {
     pub reset: Option<u32>,
     /// True once END_STREAM has come.
     pub ended: bool,
+    /// When END_STREAM or the reset came.
+    pub over_at: Option<Instant>,
 }
 
 impl H2Answer {

@@ -57,6 +57,15 @@ impl H2Wire {
         H2Wire::over(wire, &[])
     }
 
+    /// As [`H2Wire::tls`], or says why not.
+    pub fn try_tls(client: &TlsClient, address: SocketAddr) -> Result<H2Wire, String> {
+        let wire = client.clone().alpn(&["h2"]).try_connect(address)?;
+        match wire.tls().alpn.as_deref() {
+            Some("h2") => Ok(H2Wire::over(wire, &[])),
+            other => Err(format!("ALPN chose {other:?}")),
+        }
+    }
+
     /// Takes a connection that is there, and sends the preface and SETTINGS without push.
     pub fn over(wire: Wire, settings: &[(u16, u32)]) -> H2Wire {
         let mut own = H2Wire::bare(wire);
@@ -277,6 +286,11 @@ impl H2Wire {
         self
     }
 
+    /// True once the connection has ended.
+    pub fn is_over(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// Takes the breaches of the protocol that were seen; those left here fail the test on drop.
     pub fn take_faults(&mut self) -> Vec<String> {
         self.connection.take_faults()
@@ -310,8 +324,13 @@ impl H2Wire {
                 let answer = self.answer_on(stream);
                 answer.body.extend_from_slice(&bytes);
                 answer.ended |= end;
+                answer.over_at = end.then(Instant::now);
             }
-            Event::Reset { stream, code } => self.answer_on(stream).reset = Some(code),
+            Event::Reset { stream, code } => {
+                let answer = self.answer_on(stream);
+                answer.reset = Some(code);
+                answer.over_at.get_or_insert_with(Instant::now);
+            }
             Event::GoAway { last, code, debug } => self.goaways.push(GoAway {
                 last,
                 code,
@@ -337,6 +356,7 @@ impl H2Wire {
         fields.0.retain(|(name, _)| !name.starts_with(':'));
         let answer = self.answer_on(stream);
         answer.ended |= end;
+        answer.over_at = end.then(Instant::now);
         match status {
             Some(status @ 100..200) => answer.interim.push((status, fields)),
             Some(status) => {

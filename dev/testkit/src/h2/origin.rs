@@ -1,5 +1,6 @@
 //! Servers of HTTP/2 behind the proxy, with prior knowledge or over TLS with ALPN.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub struct H2Origin {
     name: String,
     settings: Vec<(u16, u32)>,
     tls: Option<TlsServer>,
+    address: Option<SocketAddr>,
 }
 
 impl H2Origin {
@@ -48,6 +50,14 @@ impl H2Origin {
         }
     }
 
+    /// On an address of the caller's, instead of a port of the system.
+    pub fn at(self, address: SocketAddr) -> H2Origin {
+        H2Origin {
+            address: Some(address),
+            ..self
+        }
+    }
+
     /// Answers as [`H2Reply::standard`] does.
     pub fn echo(self) -> Origin {
         let name = self.name.clone();
@@ -66,6 +76,7 @@ impl H2Origin {
             name,
             settings,
             tls,
+            address,
         } = self;
         let handler = move |stage: &mut Stage| {
             if let Some(server) = &tls
@@ -79,7 +90,8 @@ impl H2Origin {
             script(&mut own);
             own.report();
         };
-        Origin::with_handler(&name, Arc::new(handler))
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Origin::with_handler_at(address.unwrap_or(any), &name, Arc::new(handler))
     }
 }
 

@@ -95,8 +95,21 @@ impl Origin {
         })
     }
 
+    /// As [`Origin::scripted`], on an address of the caller's.
+    pub fn scripted_at(
+        address: SocketAddr,
+        script: impl Fn(&mut Stage) + Send + Sync + 'static,
+    ) -> Origin {
+        Origin::with_handler_at(address, "scripted", Arc::new(script))
+    }
+
     pub(crate) fn with_handler(name: &str, handler: Handler) -> Origin {
-        let listener = listen("127.0.0.1:0".parse().expect("an address"));
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Origin::with_handler_at(any, name, handler)
+    }
+
+    pub(crate) fn with_handler_at(address: SocketAddr, name: &str, handler: Handler) -> Origin {
+        let listener = listen(address);
         let address = listener
             .local_addr()
             .expect("a bound socket has an address");
