@@ -100,3 +100,6 @@ fn zero_scale(records: &[&ServiceRecord]) -> u32 {
         false => 1,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,7 +137,11 @@ impl Keeper {
             self.ask();
             self.answer_waiting();
             let next = self.next_due();
-            let tell = self.tell_at;
+            // What is found while somebody waits for the first look-ups is their answer.
+            let (tell, to_tell) = (
+                self.tell_at,
+                !self.untold.is_empty() && self.waiting.is_empty(),
+            );
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(order) => self.watch(order),
@@ -145,7 +149,7 @@ impl Keeper {
                 },
                 Some(Ok((question, outcome))) = self.asking.join_next() => self.heard(&question, outcome),
                 () = tokio::time::sleep_until(next) => {}
-                permit = tell_slot(&found, tell), if !self.untold.is_empty() => match permit {
+                permit = tell_slot(&found, tell), if to_tell => match permit {
                     Ok(permit) => permit.send(self.tell()),
                     // Nobody listens: what was found is given by `watch` only.
                     Err(_) => self.untold.clear(),

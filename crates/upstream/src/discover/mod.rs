@@ -87,3 +87,5 @@ pub struct FoundServer {
     pub tier: u8,
 }
 
+#[cfg(test)]
+mod tests;

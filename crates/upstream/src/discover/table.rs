@@ -201,3 +201,5 @@ impl Table {
     }
 }
 
+#[cfg(test)]
+mod tests;

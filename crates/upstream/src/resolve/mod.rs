@@ -11,3 +11,5 @@ pub use answer::{HostAnswer, ResolveFault, ServiceAnswer, ServiceRecord};
 pub use dns::Dns;
 pub use settings::ResolverSettings;
 
+#[cfg(test)]
+mod tests;
