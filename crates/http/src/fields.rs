@@ -187,8 +187,18 @@ impl Fields {
 
     /// The value of the first cookie with this exact name over all Cookie fields (RFC 6265, 5.4).
     pub fn cookie<'a>(&'a self, name: &'a [u8], buf: &'a [u8]) -> Option<&'a [u8]> {
-        self.all(HeaderId::Cookie, buf).find_map(|line| {
-            line.split(|&b| b == b';').find_map(|pair| {
+        self.cookies(name, buf).next()
+    }
+
+    /// The values of all cookies with this exact name: a client may have some of several paths or
+    /// domains, and says not which is which.
+    pub fn cookies<'a>(
+        &'a self,
+        name: &'a [u8],
+        buf: &'a [u8],
+    ) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.all(HeaderId::Cookie, buf).flat_map(move |line| {
+            line.split(|&b| b == b';').filter_map(move |pair| {
                 let at = memchr::memchr(b'=', pair)?;
                 let (key, value) = pair.split_at_checked(at)?;
                 (trim_ows(key) == name).then(|| trim_ows(value.get(1..).unwrap_or_default()))

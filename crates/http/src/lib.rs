@@ -35,6 +35,7 @@ mod syntax;
 pub mod template;
 pub mod websocket;
 
+pub use base64::url_array as base64url;
 pub use chunked::{ChunkItem, ChunkLimits, ChunkStep, ChunkedDecoder, write_chunk_size};
 pub use fault::{BodyFault, HeadFault};
 pub use fields::{Field, Fields};

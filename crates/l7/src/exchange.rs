@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::grpc::Call;
 use crate::link::Link;
 use crate::relay::Relay;
+use crate::sticky::Bound;
 use keel_balance::Permit;
 use keel_http::{
     BodyLength, HeadScan, NormalRequest, RequestFraming, RequestHead, ResponseFraming, ResponseHead,
@@ -69,6 +70,8 @@ pub struct Record {
     pub server_address: Option<SocketAddr>,
     /// Attempts after the first.
     pub retries: u32,
+    /// How it stands to the server that its client is bound to.
+    pub bound: Bound,
     /// How it ended.
     pub termination: Termination,
     /// The head could not be read: there is no method, no target.
@@ -101,6 +104,7 @@ impl Default for Record {
             server: None,
             server_address: None,
             retries: 0,
+            bound: Bound::Anew,
             termination: Termination::DONE,
             bad_head: false,
             request_id: [0; 64],

@@ -19,6 +19,7 @@ use crate::hash::hash_of;
 use crate::link::Link;
 use crate::send::{begin_request, send};
 use crate::snapshot::{PoolPlan, RoutePlan, ServerProtocol};
+use crate::sticky;
 use crate::walk::Walk;
 
 /// Connections that one request may find stale. With HTTP/1 the second one is new; with HTTP/2 it is shared again, and
@@ -50,7 +51,7 @@ pub async fn forward(
             client: Some(walk.ex.record.client_ip),
             tried: &tried,
         };
-        let selected = match plan.pool.balancer.select(&ask) {
+        let selected = match sticky::select(walk, plan, &ask) {
             Ok(selected) => selected,
             Err(fault) => {
                 view.metrics.pool(pool).unavailable();

@@ -17,6 +17,7 @@ use crate::forwarded::{dropped_claims, write_forwarded};
 use crate::relay::Encode;
 use crate::reply::reason;
 use crate::snapshot::{Edits, HostPlan, ListenerPlan, RequestIdPlan, RoutePlan};
+use crate::sticky::SetCookie;
 use crate::vars::Vars;
 
 /// Limits of the head of a server's answer, whatever it speaks. An answer has no target.
@@ -300,6 +301,8 @@ pub struct AnswerHeadPlan<'a> {
     pub content_type: Option<Vec<u8>>,
     /// Name of the server and times since the start, when the route shows them.
     pub shown: Option<ShownBackend<'a>>,
+    /// The cookie that binds the client to the server.
+    pub cookie: Option<SetCookie<'a>>,
 }
 
 /// The switch of the `X-Served-By` family.
@@ -375,6 +378,9 @@ pub fn write_answer(out: &mut Vec<u8>, ex: &Exchange, plan: &AnswerHeadPlan<'_>,
     write_connection(out, ex, plan.keep_alive);
     if let Some(shown) = &plan.shown {
         write_shown(out, shown, &edits);
+    }
+    if let Some(cookie) = &plan.cookie {
+        cookie.write(out);
     }
     write_edits(out, &edits, vars);
     out.extend_from_slice(b"\r\n");

@@ -32,6 +32,7 @@ mod run;
 mod send;
 pub mod session;
 mod snapshot;
+mod sticky;
 mod times;
 mod tunnel;
 mod vars;
@@ -46,5 +47,8 @@ pub use snapshot::{
     Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, HostPlan, Http2Plan, KeepRequestId,
     ListenerPlan, MIN_RATE_GRACE_MS, PoolPlan, Produce, RequestIdPlan, RoutePlan, RouteTimeouts,
     ServerHttp2Plan, ServerProtocol, Snapshot, Target, TlsPlan, XForwarded,
+};
+pub use sticky::{
+    Bindings, CookiePlan, CookieSettings, KnownBy, SameSite, Secure, StickyPlan, TablePlan,
 };
 pub use worker::{Gate, View, Worker};

@@ -15,6 +15,7 @@ use crate::heads::{AnswerBody, AnswerHeadPlan, ShownBackend, write_answer};
 use crate::own::keeps_alive;
 use crate::relay::{Encode, RelayFault, Waiting};
 use crate::snapshot::RoutePlan;
+use crate::sticky;
 use crate::times::Times;
 use crate::tunnel::tunnel;
 use crate::vars::with_date;
@@ -94,6 +95,10 @@ fn answered(walk: &mut Walk<'_>, pool: PoolId, attempt: &Attempt) {
             .balancer
             .report(attempt.server, Outcome::Success, now_us / 1000);
     }
+    if let Some(plan) = view.pool(pool) {
+        sticky::answered(walk, plan, attempt.server);
+    }
+    let ex = &mut *walk.ex;
     let wants_copy = view.copies_answers(ex.record.route);
     if wants_copy && let Some(head) = ex.answer_buf.filled().get(..ex.answer.len) {
         ex.answer_copy.clear();
@@ -142,6 +147,10 @@ fn begin_answer(
     let shown = route
         .show_backend
         .then(|| shown_backend(walk, pool, server, now_us));
+    let cookie = walk
+        .view
+        .pool(pool)
+        .and_then(|plan| sticky::set_cookie(walk, plan, server));
     with_date(walk.worker.clock.unix_us(now_us) / 1_000_000, |date| {
         let plan = AnswerHeadPlan {
             listener: walk.listener,
@@ -151,6 +160,7 @@ fn begin_answer(
             date,
             content_type,
             shown,
+            cookie,
         };
         write_answer(&mut out, walk.ex, &plan, &walk.vars());
     });

@@ -23,6 +23,7 @@ pub use edits::{Edits, KeepRequestId, RequestIdPlan};
 use crate::protect::{PoolLimits, Shed};
 use crate::queue::Queue;
 use crate::retry::RetryPlan;
+use crate::sticky::StickyPlan;
 
 /// Everything that workers need to serve.
 #[derive(Debug)]
@@ -209,6 +210,8 @@ pub struct PoolPlan {
     pub limits: Option<Arc<PoolLimits>>,
     /// Where requests wait while all is full; `None` refuses them at once.
     pub queue: Option<Arc<Queue>>,
+    /// Whose requests stay with one server; `None` for nobody's.
+    pub sticky: Option<StickyPlan>,
     /// When a second server is asked because the first is slow.
     pub hedger: Option<Arc<Hedger>>,
     /// Lower-case name of the header of answers that tells how busy a server is.

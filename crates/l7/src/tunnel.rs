@@ -14,6 +14,7 @@ use crate::heads::{AnswerBody, AnswerHeadPlan, write_answer};
 use crate::pass::settle;
 use crate::relay::{Encode, RelayFault};
 use crate::snapshot::RoutePlan;
+use crate::sticky::{self, SetCookie};
 use crate::vars::with_date;
 use crate::walk::Walk;
 
@@ -31,7 +32,8 @@ pub async fn tunnel(
 ) -> Result<Next, Kind> {
     let plan = walk.view.pool(pool).ok_or(Kind::Internal)?;
     let idle_ms = route.timeouts.tunnel_ms.unwrap_or(plan.tunnel_timeout_ms);
-    begin(walk, route, attempt.link.io.is_h2())?;
+    let cookie = sticky::set_cookie(walk, plan, attempt.server);
+    begin(walk, route, attempt.link.io.is_h2(), cookie)?;
     count_head(walk, pool, &mut attempt);
     walk.answer_begun = true;
     walk.in_tunnel = true;
@@ -114,7 +116,12 @@ fn count_head(walk: &Walk<'_>, pool: PoolId, attempt: &mut Attempt) {
 }
 
 /// Turns both relays into pipes: what was read ahead goes first.
-fn begin(walk: &mut Walk<'_>, route: &RoutePlan, server_is_stream: bool) -> Result<(), Kind> {
+fn begin(
+    walk: &mut Walk<'_>,
+    route: &RoutePlan,
+    server_is_stream: bool,
+    cookie: Option<SetCookie<'_>>,
+) -> Result<(), Kind> {
     let now_ms = walk.worker.clock.now_ms();
     let ends = |is_stream| match is_stream {
         true => ((BodyLength::UntilClose, true), Encode::Stream),
@@ -137,6 +144,7 @@ fn begin(walk: &mut Walk<'_>, route: &RoutePlan, server_is_stream: bool) -> Resu
             date,
             content_type: None,
             shown: None,
+            cookie,
         };
         write_answer(&mut out, walk.ex, &plan, &walk.vars());
     });

@@ -18,6 +18,7 @@ mod fault;
 pub mod hello;
 pub mod ja4;
 mod kept;
+mod mac;
 pub mod ocsp;
 mod peer;
 pub mod rates;
@@ -39,6 +40,7 @@ pub use connector::Connector;
 pub use event::{CertificateInfo, Event};
 pub use facts::{Alpn, TlsFacts};
 pub use fault::{FaultClass, HandshakeFault, Notice, Setting, SettingsFault};
+pub use mac::MacKey;
 pub use peer::PeerCertificate;
 pub use session::Session;
 pub use settings::{
