@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use keel_config::model::{Discover, Endpoint, EndpointHost, Model};
 use keel_l7::Snapshot;
-use keel_upstream::{
-    AllOf, Counts, Discovery, Place, ResolverSettings, ServerAddress, Service, Target,
-};
+use keel_observe::metrics::NameFigures;
+use keel_upstream::{AllOf, Discovery, Place, ResolverSettings, ServerAddress, Service, Target};
 use tokio::sync::mpsc;
 
 use crate::change::{Found, FoundServer};
@@ -60,8 +59,14 @@ impl Names {
     }
 
     /// How the look-ups went.
-    pub fn counts(&self) -> Counts {
-        self.discovery.counts()
+    pub fn figures(&self) -> NameFigures {
+        let counts = self.discovery.counts();
+        NameFigures {
+            answered: counts.answered,
+            failed: counts.failed,
+            names: counts.names,
+            failing: counts.failing,
+        }
     }
 
     async fn watch(&self, model: &Model, targets: Vec<Target>) -> Vec<Found> {

@@ -80,6 +80,7 @@ impl Status {
                     server_up: Some(&up),
                     tls: &tls,
                     allocations: Some(keel_sys::allocations()),
+                    names: None,
                 };
                 self.registry.render(&sources, &mut text);
                 FixedAnswer {

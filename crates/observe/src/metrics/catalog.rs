@@ -99,6 +99,12 @@ metrics! {
         "Changed files of TLS (certificates, keys, ticket keys, revocation lists), taken or refused.";
     TLS_OCSP = "evenkeel_tls_ocsp_fetches_total" Counter ["listener", "result"] "fetches"
         "OCSP answers asked for, fetched or failed.";
+    NAME_LOOKUPS = "evenkeel_resolver_lookups_total" Counter ["result"] "look-ups"
+        "Look-ups of names of servers, answered or failed; after a failed one the last good answer is used.";
+    NAME_COUNT = "evenkeel_resolver_names" Gauge [] "names"
+        "Names of servers that are kept resolved.";
+    NAME_FAILING = "evenkeel_resolver_failing_names" Gauge [] "names"
+        "Names whose last look-up failed.";
     ROUTE_REQUESTS = "evenkeel_route_requests_total" Counter ["route", "class"] "requests"
         "Finished requests by class of status, `none` when no answer was given; the route is empty for requests that no route took.";
     ROUTE_IN_FLIGHT = "evenkeel_route_in_flight_requests" Gauge ["route"] "requests"

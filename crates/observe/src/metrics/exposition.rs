@@ -33,6 +33,21 @@ pub struct ScrapeSources<'a> {
     pub tls: &'a [TlsFigures],
     /// Heap allocations of the process so far, where they are counted.
     pub allocations: Option<u64>,
+    /// Names of servers that are looked up.
+    pub names: Option<NameFigures>,
+}
+
+/// What a scrape shows of names that are looked up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NameFigures {
+    /// Look-ups that gave an answer.
+    pub answered: u64,
+    /// Look-ups that gave none.
+    pub failed: u64,
+    /// Names that are kept.
+    pub names: u64,
+    /// Names whose last look-up failed.
+    pub failing: u64,
 }
 
 /// What a scrape shows of the TLS of one listener.
@@ -59,6 +74,7 @@ impl std::fmt::Debug for ScrapeSources<'_> {
             .field("server_up", &self.server_up.is_some())
             .field("tls", &self.tls.len())
             .field("allocations", &self.allocations)
+            .field("names", &self.names)
             .finish()
     }
 }
@@ -74,6 +90,7 @@ impl Registry {
         self.render_process(sources, &mut text);
         self.render_listeners(&mut text);
         render_tls(sources.tls, &mut text);
+        render_names(sources.names, &mut text);
         self.render_routes(&mut text);
         self.render_pools(sources, &mut text);
         self.render_servers(&mut text);
@@ -280,6 +297,19 @@ fn render_tls(figures: &[TlsFigures], text: &mut Text<'_>) {
             }
         }
     }
+}
+
+/// Nothing is exported while no server has a name.
+fn render_names(figures: Option<NameFigures>, text: &mut Text<'_>) {
+    let Some(figures) = figures.filter(|it| it.names > 0) else {
+        return;
+    };
+    text.family(&catalog::NAME_LOOKUPS);
+    for (result, count) in [("answered", figures.answered), ("failed", figures.failed)] {
+        text.value(&label(&[("result", result)]), count);
+    }
+    text.single(&catalog::NAME_COUNT, format_args!("{}", figures.names));
+    text.single(&catalog::NAME_FAILING, format_args!("{}", figures.failing));
 }
 
 fn render_logs(logs: &LogWriter, text: &mut Text<'_>) {

@@ -237,6 +237,12 @@ fn every_family_of_the_catalog_is_exported_once_and_well_formed() {
             ..TlsFigures::default()
         }],
         allocations: Some(7),
+        names: Some(NameFigures {
+            answered: 9,
+            failed: 4,
+            names: 3,
+            failing: 1,
+        }),
     };
     let mut text = String::new();
     registry.render(&sources, &mut text);
@@ -267,6 +273,9 @@ fn every_family_of_the_catalog_is_exported_once_and_well_formed() {
         "evenkeel_tls_certificate_reloads_total{listener=\"web\",result=\"taken\"} 2\n",
         "evenkeel_tls_certificate_reloads_total{listener=\"web\",result=\"refused\"} 0\n",
         "evenkeel_tls_ocsp_fetches_total{listener=\"web\",result=\"failed\"} 1\n",
+        "evenkeel_resolver_lookups_total{result=\"failed\"} 4\n",
+        "evenkeel_resolver_names 3\n",
+        "evenkeel_resolver_failing_names 1\n",
     ];
     for row in rows {
         assert!(text.contains(row), "{row}");
