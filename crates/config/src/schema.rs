@@ -96,6 +96,10 @@ fn kind(of: &Kind) -> Value {
         Kind::Text(form) => text(form),
         Kind::Words(words) => word(words),
         Kind::WordOr(words, other) => json!({ "anyOf": [word(words), kind(other)] }),
+        Kind::PercentOr { min, max, other } => json!({ "anyOf": [
+            kind(&Kind::Percent { min: *min, max: *max }),
+            kind(other),
+        ] }),
         Kind::Section(table) => json!({ "$ref": format!("#/$defs/{}", table.id) }),
         Kind::Map { name, value, min } => {
             let mut out = json!({

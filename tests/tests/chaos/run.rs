@@ -106,7 +106,7 @@ impl Fleet {
 
 /// What an operator would write who wants nothing lost.
 fn config(fleet: &Fleet, web: SocketAddr, secure: SocketAddr) -> String {
-    let keys = "tries: 5, max_fails: 2, fail_timeout: 1s, timeouts: { connect: 1s, read: 2s }";
+    let keys = "retry: 5, max_fails: 2, fail_timeout: 1s, timeouts: { connect: 1s, read: 2s }";
     let (app, own, two) = (fleet.list(&[0, 1]), fleet.list(&[0]), fleet.list(&[2]));
     format!(
         r#"

@@ -47,7 +47,10 @@ impl Decoder<'_> {
                 self.ranged(node, text, read, range)
                     .map_or(Data::Bad, Data::Number)
             }
-            Kind::Percent { min, max } => {
+            Kind::PercentOr { other, .. } if !text.ends_with('%') => {
+                self.scalar(node, text, plain, other)
+            }
+            Kind::Percent { min, max } | Kind::PercentOr { min, max, .. } => {
                 let range = (*min..=*max, format!("{min}% to {max}%"));
                 let percent = self.ranged(node, text, values::percent(text), range);
                 percent.map_or(Data::Bad, |percent| Data::Number(percent / 100.0))

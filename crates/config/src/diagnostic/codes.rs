@@ -64,7 +64,7 @@ codes! {
     Error BAD_FIELD_VALUE = "E0207", "The value of a header has forbidden characters.", "a line break or control character in a header splits the message and opens it to smuggling";
     Error PROTECTED_FIELD = "E0208", "A header is written by the proxy alone.", "these headers frame the message or belong to one connection; an edit could break the stream or smuggle a request";
     Error BAD_NAME = "E0209", "A name has characters that names cannot have.", "names appear in logs, metrics and commands, where they must be plain";
-    Error BAD_STATUS = "E0210", "A status code, class or range cannot be read.", "the page would never be shown";
+    Error BAD_STATUS = "E0210", "A status code, class or range cannot be read.", "no answer could ever have it";
     Error BAD_LOG_TARGET = "E0211", "A log's destination cannot be read.", "the log would be lost";
     Error BAD_REDIRECT = "E0212", "A redirect's target is not one.", "clients would be sent nowhere";
     Error BODY_FORBIDDEN = "E0213", "An answer has a body that its status forbids.", "answers 204, 205 and 304 have no body; bytes after them would be taken for the next answer";
@@ -76,6 +76,9 @@ codes! {
     Error BAD_FILE = "E0218", "The path of a file is not one.", "certificates and keys are read from files, so that a new one is taken without a reload and keys stay out of the configuration";
     Error BAD_TLS_NAME = "E0219", "The name of a cipher suite or group cannot be one.", "TLS would be spoken with other settings than were meant";
     Error BAD_FINGERPRINT = "E0220", "A fingerprint cannot be read.", "no certificate could ever have it";
+    Error BAD_TEXT = "E0221", "A text with escapes cannot be read.", "something else than was meant would be sent or waited for";
+    Error BAD_SECRET = "E0222", "A token or secret is too short, or has characters that it cannot have.", "what can be guessed protects nothing";
+    Error BAD_USER = "E0223", "The name of a user or group cannot be one.", "the process could not become it";
 
     Error UNKNOWN_NAME = "E0301", "A name refers to nothing.", "requests that are sent there would have nowhere to go";
     Error DUPLICATE_NAME = "E0302", "Two things have the same name.", "logs, metrics and commands could not tell them apart";
@@ -106,4 +109,5 @@ codes! {
     Warning NOT_VERIFIED = "W0011", "Certificates of servers are not verified.", "anybody on the way can be the server, read all and change all";
     Warning REDIRECT_LOOP = "W0012", "A redirect may lead back to where it is.", "browsers give up after some twenty rounds";
     Warning CERTIFICATE = "W0013", "Something about a certificate wants attention: it is expired or will be soon, or does not fit its use.", "clients refuse a certificate that is not valid";
+    Warning IN_THE_CLEAR = "W0014", "A secret crosses the network without TLS.", "whoever can read on the way has it";
 }

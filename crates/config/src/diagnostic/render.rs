@@ -62,7 +62,8 @@ pub(super) fn render(d: &Diagnostic, colour: bool) -> String {
     let pad = " ".repeat(gutter);
     let mut note = |name: &str, text: &str| {
         let indent = format!("\n{pad}   {}", " ".repeat(name.len() + 2));
-        let text = visible(text).replace("\\n", &indent);
+        let lines: Vec<String> = text.split('\n').map(visible).collect();
+        let text = lines.join(&indent);
         let line = format!("{pad} {} {}: {text}\n", paint.frame("="), paint.bold(name));
         out.push_str(&line);
     };

@@ -81,8 +81,10 @@ pub(crate) const NAME_CHARS_MAX: usize = 64;
 
 /// Every form.
 pub(crate) mod forms {
+    use super::super::{FailureCase, RetryCase};
     use super::Form;
     use crate::values;
+    use crate::words::Word;
 
     const NAME_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$";
     const TOKEN_PATTERN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
@@ -167,10 +169,48 @@ pub(crate) mod forms {
     pub static RATE: Form = Form::new("a rate (`100r/s`)", |text| values::rate(text).map(drop))
         .pattern("^[0-9]+r/s$")
         .has_unit();
+    pub static SOCKET: Form = Form::new("the path of a socket", values::line);
     pub static FOLDER: Form = Form::new("the path of a folder", values::line);
     pub static STATUS_SET: Form = Form::new(
         "a status, a class (`5xx`), or a list of statuses and ranges (`500,502-504`)",
         |text| values::status_set(text).map(drop),
     )
     .pattern("^[0-9xX, -]+$");
+    pub static REQUEST_PATH: Form =
+        Form::new("a path, with or without a query", values::request_path);
+    pub static EXCHANGED: Form = Form::new("a text", |text| values::exchanged(text).map(drop));
+    pub static SENT: Form = Form::new("a text", |text| values::exchanged(text).map(drop)).empty();
+    pub static PLAIN_FIELD_VALUE: Form = Form::new("a text", values::field_value).refs().empty();
+    pub static ANSWER_STATUS: Form = Form::new(
+        "a status (`204`), a range (`200-299`) or a class (`2xx`)",
+        |text| values::answer_status(text, &[]).map(drop),
+    );
+    pub static RETRY_STATUS: Form = Form::new(
+        "a status (`503`), a range (`502-504`) or a class (`5xx`)",
+        |text| values::answer_status(text, RetryCase::WORDS).map(drop),
+    );
+    pub static FAILURE_STATUS: Form = Form::new(
+        "a status (`503`), a range (`502-504`) or a class (`5xx`)",
+        |text| values::answer_status(text, FailureCase::WORDS).map(drop),
+    );
+    pub static JSON_PATH: Form =
+        Form::new("names of fields with dots between them", values::json_path);
+    pub static GRPC_SERVICE: Form =
+        Form::new("the name of a gRPC service", values::grpc_service).empty();
+    pub static SRV_NAME: Form = Form::new(
+        "the name of SRV records (`_app._tcp.example.com`)",
+        |text| values::srv_name(text).map(drop),
+    );
+    pub static DNS_SERVER: Form = Form::new("the IP address of a DNS server", |text| {
+        values::dns_server(text).map(drop)
+    });
+    pub static USER: Form = Form::new("the name or number of a user or group", values::user);
+    pub static SECRET: Form = Form::new("a text of 32 characters or more", values::secret).refs();
+    pub static TOKEN: Form = Form::new(
+        "16 characters or more of letters, digits and `-._~+/=`",
+        values::token,
+    )
+    .refs();
+    pub static COOKIE_DOMAIN: Form = Form::new("a host name", values::cookie_domain);
+    pub static COOKIE_PATH: Form = Form::new("a path without `;`", values::cookie_path);
 }

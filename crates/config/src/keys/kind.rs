@@ -27,6 +27,12 @@ pub(crate) enum Kind {
     Words(Words),
     /// One of these words, or something else that is a scalar.
     WordOr(Words, &'static Kind),
+    /// A share when it ends with `%`, or else something else that is a scalar. Bounds in percent.
+    PercentOr {
+        min: f64,
+        max: f64,
+        other: &'static Kind,
+    },
     /// A map with fixed keys.
     Section(&'static Table),
     /// A map from names to values.
@@ -94,6 +100,9 @@ impl Kind {
             Kind::Text(form) => form.name.to_owned(),
             Kind::Words(words) => list_words(words),
             Kind::WordOr(words, other) => format!("{}, or {}", list_words(words), other.describe()),
+            Kind::PercentOr { min, max, other } => {
+                format!("a percentage, {min}% to {max}%, or {}", other.describe())
+            }
             Kind::Section(table) => format!("a map ({})", table.title),
             Kind::Map { name, value, .. } => {
                 format!("a map from {} to {}", name.name, value.describe())
@@ -115,6 +124,11 @@ impl Kind {
             Kind::Duration { .. } => "ms, s, m, h, d",
             Kind::Size { .. } => "B, KB, MB, GB, TB (KiB … the same)",
             Kind::Percent { .. } => "%",
+            Kind::PercentOr {
+                other: Kind::Size { .. },
+                ..
+            } => "%, B, KB, MB, GB, TB (KiB … the same)",
+            Kind::PercentOr { .. } => "%, ms, s, m, h, d",
             Kind::WordOr(_, other) | Kind::OneOrMany { item: other, .. } => other.unit(),
             _ => "",
         }

@@ -4,29 +4,50 @@
 //! defaults that lowering uses, the JSON Schema and the reference page. A test sets every key to its
 //! example and fails when the model does not change.
 
+/// A configuration with one pool, and this in it.
+macro_rules! pool_sample {
+    ($inside:literal) => {
+        concat!(
+            "{ listeners: { web: { bind: \":80\" } }, routes: [ { pool: app } ], pools: { app: { servers: [\"127.0.0.1:9001\"], ",
+            $inside,
+            " } } }"
+        )
+    };
+}
+
 mod form;
 mod headers;
+mod health;
 mod http2;
 mod kind;
 mod listener;
 mod log;
 mod matcher;
+mod operate;
 mod pool;
 mod process;
+mod protect;
+mod retry;
 mod route;
+mod sticky;
 pub(crate) mod synonyms;
 mod tls;
 
 pub(crate) use form::{Form, NAME_CHARS_MAX, Refs, forms};
 pub(crate) use headers::*;
+pub(crate) use health::*;
 pub(crate) use http2::*;
 pub(crate) use kind::{Kind, Words, show_duration, show_size};
 pub(crate) use listener::*;
 pub(crate) use log::*;
 pub(crate) use matcher::*;
+pub(crate) use operate::*;
 pub(crate) use pool::*;
 pub(crate) use process::*;
+pub(crate) use protect::*;
+pub(crate) use retry::*;
 pub(crate) use route::*;
+pub(crate) use sticky::*;
 pub(crate) use tls::*;
 
 /// What holds when a key is absent.
@@ -177,6 +198,7 @@ pub(crate) static TABLES: &[&Table] = &[
     &RESPOND,
     &ROUTE_LIMITS,
     &ROUTE_TIMEOUTS,
+    &ROUTE_RETRY,
     &FORWARDED,
     &POOL,
     &SERVER,
@@ -187,12 +209,39 @@ pub(crate) static TABLES: &[&Table] = &[
     &SERVER_TLS,
     &SERVER_HTTP2,
     &PING,
+    &HEALTH,
+    &HTTP_PROBE,
+    &GRPC_PROBE,
+    &EXCHANGE,
+    &EXPECTED,
+    &OUTLIER,
+    &SUCCESS_RATE,
+    &PANIC,
+    &SLOW_START,
+    &RETRY,
+    &BACKOFF,
+    &BUDGET,
+    &HEDGE,
+    &BREAKER,
+    &SLOW_CALLS,
+    &POOL_LIMITS_TABLE,
+    &QUEUE,
+    &PRIORITY,
+    &CONCURRENCY,
+    &STICKY,
+    &STICKY_COOKIE_TABLE,
+    &LEARN,
     &HEADERS,
     &POOL_HEADERS,
     &HEADER_EDITS,
     &ACCESS_LOG,
     &ERROR_PAGE,
     &ADMIN,
+    &OWN_HEALTH,
+    &DEPENDENCY,
+    &SHED,
+    &RELOAD,
+    &RESOLVER,
 ];
 
 /// Keys at the top that start so are ignored: a place for anchors.

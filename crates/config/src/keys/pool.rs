@@ -1,7 +1,7 @@
 //! Keys of pools and servers.
 
 use super::*;
-use crate::model::{GrpcStatus, HashScheme, IpHashMode, ServerProtocol, Tie};
+use crate::model::{HashScheme, IpHashMode, Resolve, ServerProtocol, Tie};
 use crate::words::{Word, words};
 
 words! {
@@ -73,6 +73,13 @@ pub(crate) static POOL_SERVERS: Key = Key::new(
 )
 .about("The servers: addresses, or maps with more settings.")
 .example("[\"10.0.0.1:8080\", { address: \"10.0.0.2:8080\", weight: 2 }]");
+pub(crate) static POOL_HEALTH: Key = Key::new("health", Kind::Section(&HEALTH))
+    .absent(
+        "no checks; failures of real traffic take a server out",
+        "only you know what to ask",
+    )
+    .about("Asks each server whether it works, by one of `http`, `tcp`, `grpc` and `exchange`.")
+    .example("{ http: /health }");
 pub(crate) static POOL_MAX_FAILS: Key = Key::new("max_fails", FAILS)
     .default("1", "nginx's default: a server that failed gets a rest at once")
     .about("Failures within `fail_timeout` after which a server rests; 0 = it never rests. For servers that say nothing else.")
@@ -89,17 +96,6 @@ pub(crate) static POOL_TIMEOUTS: Key = Key::new("timeouts", Kind::Section(&SERVE
     .absent("the defaults of its keys", "they suit most applications")
     .about("How long servers may take.")
     .example("{ read: 10s }");
-pub(crate) static POOL_TRIES: Key = Key::new("tries", Kind::Int { min: 1, max: 255 })
-    .default("3", "one server that is gone is not noticed, and a fault of all is told soon")
-    .about("How many servers are tried for one request, when it is sure that none of them has acted on it; 1 = never another.")
-    .example("1");
-pub(crate) static POOL_RETRY_GRPC: Key = Key::new(
-    "retry_grpc",
-    Kind::OneOrMany { item: &Kind::Words(GrpcStatus::WORDS), min: 0 },
-)
-.default("[]", "a server that answers may have acted; only you know which of its statuses mean that it has not")
-.about("Statuses of gRPC after which a call is tried on another server (`tries` in all): when the answer is a status alone, without a message, and the call's first message is small and still here.")
-.example("[unavailable, resource_exhausted]");
 pub(crate) static POOL_HOST: Key = Key::new("host", HOST_KIND)
     .default("keep", "applications build links from the host that the client asked for")
     .about("Host that is sent to the servers: the client's (`keep`), the server's address (`server`), or a name.")
@@ -140,12 +136,23 @@ pub(crate) static POOL: Table = Table {
         &POOL_PROTOCOL,
         &POOL_TLS,
         &POOL_HTTP2,
+        &POOL_HEALTH,
         &POOL_MAX_FAILS,
         &POOL_FAIL_TIMEOUT,
+        &POOL_OUTLIER,
+        &POOL_PANIC,
+        &POOL_SLOW_START,
+        &POOL_LOAD_REPORT,
         &POOL_KEEPALIVE,
         &POOL_TIMEOUTS,
-        &POOL_TRIES,
-        &POOL_RETRY_GRPC,
+        &POOL_RETRY,
+        &POOL_HEDGE,
+        &POOL_BREAKER,
+        &POOL_SERVER_BREAKER,
+        &POOL_LIMITS,
+        &POOL_QUEUE,
+        &POOL_CONCURRENCY,
+        &POOL_STICKY,
         &POOL_HOST,
         &POOL_HEADERS_KEY,
     ],
@@ -155,8 +162,23 @@ pub(crate) static POOL: Table = Table {
 };
 
 pub(crate) static SERVER_ADDRESS: Key = Key::new("address", Kind::Text(&forms::SERVER_ADDRESS))
+    .absent("`srv` is given", "")
     .about("Where it listens. A name is resolved; one that does not resolve is a warning and not an error.")
     .example("app.internal:8080");
+pub(crate) static SERVER_SRV: Key = Key::new("srv", Kind::Text(&forms::SRV_NAME))
+    .absent("`address` is given", "")
+    .about("Name of SRV records (`_app._tcp.example.com`): each is a server, with the record's port and weight, and its priority for a tier. They are asked for again when their time to live is over; the last good answer stays in use.")
+    .with(&[("address", "")])
+    .example("_app._tcp.example.com");
+pub(crate) static SERVER_RESOLVE: Key = Key::new("resolve", Kind::Words(Resolve::WORDS))
+    .default("one", "a name is one server in most sites")
+    .about("What the name in `address` stands for. Names are asked for again when their time to live is over; the last good answer stays in use.")
+    .with(&[("address", "\"app.internal:8080\"")])
+    .example("all");
+pub(crate) static SERVER_TIER: Key = Key::new("tier", Kind::Int { min: 0, max: 255 })
+    .absent("0; 1 with `backup: true`", "")
+    .about("The lowest tier with healthy servers gets the traffic (how many are needed says `panic.threshold`); it has it back as soon as its servers are.")
+    .example("1");
 pub(crate) static SERVER_NAME: Key = Key::new("name", Kind::Text(&forms::SERVER_NAME))
     .absent("its address", "")
     .about("Name in logs, metrics and answers; unique in its pool. Hashing goes by it, so that a server can move to another address and keep its share.")
@@ -167,7 +189,7 @@ pub(crate) static SERVER_WEIGHT: Key = Key::new("weight", WEIGHT)
     .example("3");
 pub(crate) static SERVER_BACKUP: Key = Key::new("backup", Kind::Bool)
     .default("false", "")
-    .about("Used only when no other server is ready.")
+    .about("Used only when no other server is ready: the same as `tier: 1`.")
     .example("true");
 pub(crate) static SERVER_DOWN: Key = Key::new("down", Kind::Bool)
     .default("false", "")
@@ -199,15 +221,18 @@ pub(crate) static SERVER: Table = Table {
     about: "A server of a pool. A text alone is short for `{ address: … }`.",
     keys: &[
         &SERVER_ADDRESS,
+        &SERVER_SRV,
+        &SERVER_RESOLVE,
         &SERVER_NAME,
         &SERVER_WEIGHT,
+        &SERVER_TIER,
         &SERVER_BACKUP,
         &SERVER_DOWN,
         &SERVER_MAX_CONNECTIONS,
         &SERVER_MAX_FAILS,
         &SERVER_FAIL_TIMEOUT,
     ],
-    one_of: &[],
+    one_of: &["address", "srv"],
     sample: "{ listeners: { web: { bind: \":80\" } }, routes: [ { pool: app } ], pools: { app: { servers: [ \"127.0.0.1:9009\", { @ } ] } } }",
     base: &[("address", "\"127.0.0.1:9001\"")],
 };

@@ -71,7 +71,7 @@ pub(crate) static STATE: Key = Key::new("state", Kind::Text(&forms::FOLDER))
         "`$STATE_DIRECTORY`, which systemd sets (`StateDirectory=`); else `$XDG_STATE_HOME/evenkeel`; else `~/.local/state/evenkeel`; else `evenkeel-state` in the folder of the start",
         "what is kept must outlive a restart, and be for this user alone",
     )
-    .about("Folder for what outlives a restart: the CA of `self_signed`, OCSP answers and ticket keys. It is made when it is needed, for this user alone. `evenkeel check` does not touch it.")
+    .about("Folder for what outlives a restart: the CA of `self_signed`, OCSP answers, ticket keys and the key of our own cookies. It is made when it is needed, for this user alone. `evenkeel check` does not touch it.")
     .example("/var/lib/evenkeel");
 
 pub(crate) static TRUSTED_PROXIES: Key = Key::new(
@@ -178,14 +178,6 @@ pub(crate) static POOLS: Key = Key::new(
 .about("Groups of servers that do the same work, by name.")
 .example("{ app: { servers: [\"127.0.0.1:9002\"] } }");
 
-pub(crate) static ADMIN_KEY: Key = Key::new(
-    "admin",
-    Kind::Shape { scalar: Some(&Kind::Words(OFF)), list: None, map: Some(&Kind::Section(&ADMIN)) },
-)
-.default("{ bind: \"127.0.0.1:9900\" }", "metrics and health are there from the first start, for this machine only; a busy port is then a warning")
-.about("The listener for /health, /stats and /metrics, or `off`.")
-.example("off");
-
 pub(crate) static TOP: Table = Table {
     id: "configuration",
     title: "the configuration",
@@ -197,11 +189,18 @@ pub(crate) static TOP: Table = Table {
         &ROUTES,
         &POOLS,
         &ADMIN_KEY,
+        &OWN_HEALTH_KEY,
         &WORKERS,
         &CONNECTIONS,
         &DRAIN_TIMEOUT,
         &DRAIN_TUNNELS,
+        &RELOAD_KEY,
+        &SHED_KEY,
+        &RESOLVER_KEY,
+        &USER,
+        &GROUP,
         &STATE,
+        &SECRET,
         &TRUSTED_PROXIES,
         &CLIENT_ADDRESS_KEY,
         &REQUEST_ID_KEY,
@@ -263,27 +262,4 @@ pub(crate) static REQUEST_ID: Table = Table {
     one_of: &[],
     sample: "{ listeners: { web: { bind: \":80\" } }, request_id: { @ } }",
     base: &[],
-};
-
-pub(crate) static ADMIN_BIND: Key = Key::new(
-    "bind",
-    Kind::OneOrMany {
-        item: &Kind::Text(&forms::BIND),
-        min: 1,
-    },
-)
-.about(
-    "One or more addresses. Whoever reaches them sees the metrics, so keep them from the public.",
-)
-.example("\"127.0.0.1:9901\"");
-
-pub(crate) static ADMIN: Table = Table {
-    id: "admin",
-    title: "the admin listener",
-    places: "admin",
-    about: "The listener for /health, /stats and /metrics.",
-    keys: &[&ADMIN_BIND],
-    one_of: &[],
-    sample: "{ listeners: { web: { bind: \":80\" } }, admin: { @ } }",
-    base: &[("bind", "\"127.0.0.1:9900\"")],
 };

@@ -141,6 +141,7 @@ pub(crate) static ROUTE: Table = Table {
         &ROUTE_RESPOND,
         &ROUTE_EXPOSE,
         &ROUTE_HEADERS,
+        &ROUTE_RETRY_KEY,
         &ROUTE_LIMITS_KEY,
         &ROUTE_TIMEOUTS_KEY,
         &ROUTE_LOG,

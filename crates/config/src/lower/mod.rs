@@ -2,14 +2,20 @@
 //! nothing, settings that do not go together or have no effect.
 
 mod headers;
+mod health;
 mod listener;
 mod log;
 mod matcher;
 mod names;
+mod operate;
 mod pages;
 mod pool;
 mod process;
+mod protect;
+mod retry;
 mod route;
+mod server;
+mod sticky;
 mod tls;
 mod upstream;
 
@@ -18,8 +24,8 @@ use std::collections::HashMap;
 use crate::decode::{Data, Decoder, Findings, Input, Item};
 use crate::diagnostic::{Code, Diagnostic, codes};
 use crate::keys;
-use crate::model::{AccessLog, ListenerId, LogId, Model, PoolId};
-use crate::span::Span;
+use crate::model::{AccessLog, ListenerId, LogId, Model, PoolId, Secret};
+use crate::span::{Span, Spanned};
 use crate::tree::Node;
 use names::Names;
 
@@ -82,11 +88,13 @@ impl Lower<'_> {
         let forwarded = self.forwarded(top.section(&keys::GLOBAL_FORWARDED), None);
         let timeouts = self.global_timeouts(top.section(&keys::GLOBAL_TIMEOUTS_KEY), top.span());
         let limits = self.global_limits(top.section(&keys::GLOBAL_LIMITS_KEY), top.span());
-        let mut admin = self.admin(top);
         let listeners = self.listeners(listeners, &timeouts, &limits);
         let pools = self.pools(pools);
         let span = top.span();
         let state = self.state(top);
+        let mut admin = self.admin(top, &state);
+        let health = self.own_health(top);
+        let secret: Option<Spanned<String>> = top.get(&keys::SECRET);
         let routes = self.routes(top.items(&keys::ROUTES), &error_pages, &forwarded);
         self.loops(&listeners, &routes);
         self.grpc_web(&routes, &pools);
@@ -114,15 +122,10 @@ impl Lower<'_> {
             routes,
             pools,
             admin,
-            health: crate::model::OwnHealth::default(),
-            shed: crate::model::Shed::default(),
-            resolver: crate::model::Resolver {
-                servers: Vec::new(),
-                ttl_min: std::time::Duration::from_secs(1),
-                ttl_max: std::time::Duration::from_secs(3600),
-                timeout: std::time::Duration::from_secs(5),
-            },
-            secret: None,
+            health,
+            shed: self.shed(top),
+            resolver: self.resolver(top),
+            secret: secret.map(|secret| secret.map(Secret::new)),
             sources: self.input.sources.clone(),
         }
     }

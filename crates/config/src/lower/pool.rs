@@ -7,12 +7,19 @@ use crate::decode::{Data, Decoder, Fields, Item, word_of};
 use crate::diagnostic::codes;
 use crate::keys::{self, Algorithm};
 use crate::model::{
-    Balance, HashKey, HashScheme, HostHeader, IpHashMode, KeepAlive, Pool, Retry, Server,
+    Balance, Discover, HashKey, HashScheme, HostHeader, IpHashMode, KeepAlive, Pool, Server,
     ServerTimeouts, Tie,
 };
 use crate::span::{Span, Spanned};
-use crate::values;
 use crate::words::Word;
+
+/// What holds for servers that say nothing themselves.
+pub(super) struct Usual {
+    max_fails: u32,
+    fail_timeout: Duration,
+    /// The pool has `outlier`.
+    outlier: bool,
+}
 
 impl Lower<'_> {
     pub(super) fn pools(&mut self, entries: Vec<(Spanned<String>, Item)>) -> Vec<Pool> {
@@ -26,13 +33,17 @@ impl Lower<'_> {
     }
 
     fn pool(&mut self, name: Spanned<String>, mut fields: Fields) -> Pool {
-        let max_fails: u32 = fields.value(&keys::POOL_MAX_FAILS);
-        let fail_timeout: Duration = fields.value(&keys::POOL_FAIL_TIMEOUT);
+        let outlier = self.outlier(&mut fields);
+        let usual = Usual {
+            max_fails: fields.value(&keys::POOL_MAX_FAILS),
+            fail_timeout: fields.value(&keys::POOL_FAIL_TIMEOUT),
+            outlier: outlier.is_some(),
+        };
         let span = fields.span_of(&keys::POOL_SERVERS);
         let items = fields.items(&keys::POOL_SERVERS);
         let sound = !items.is_empty();
         self.limit(items.len(), SERVERS_MAX, "servers", span);
-        let servers = self.servers(items, max_fails, fail_timeout);
+        let servers = self.servers(items, &usual);
         let balance_span = fields.span_of(&keys::POOL_BALANCE);
         let balance = fields
             .item(&keys::POOL_BALANCE)
@@ -53,6 +64,11 @@ impl Lower<'_> {
             .host(fields.item(&keys::POOL_HOST))
             .unwrap_or(HostHeader::Keep);
         let spoken = self.spoken(&mut fields, &host);
+        let health = self.health(&mut fields, &spoken, &host);
+        let retry = self.retry(&mut fields);
+        let limits = self.pool_limits(&mut fields);
+        let concurrency = self.concurrency(&mut fields);
+        let queue = self.queue(&mut fields, &servers, &limits, concurrency.as_ref());
         Pool {
             name,
             balance,
@@ -71,43 +87,19 @@ impl Lower<'_> {
                 send: timeouts.value(&keys::SERVER_SEND),
                 tunnel: timeouts.value(&keys::TUNNEL),
             },
-            retry: Retry {
-                on: crate::model::RetryOn {
-                    error: true,
-                    connect_timeout: true,
-                    answer_timeout: false,
-                    invalid: false,
-                    refused: true,
-                    statuses: crate::model::Statuses::default(),
-                },
-                tries: fields.value(&keys::POOL_TRIES),
-                within: None,
-                per_try: None,
-                backoff: None,
-                budget: None,
-                unsafe_methods: false,
-                body: 65536,
-                grpc: fields
-                    .items(&keys::POOL_RETRY_GRPC)
-                    .into_iter()
-                    .filter_map(word_of)
-                    .collect(),
-            },
-            hedge: None,
-            health: None,
-            outlier: None,
-            panic: crate::model::Panic {
-                threshold: 0.0,
-                action: crate::model::PanicAction::Spread,
-            },
-            slow_start: None,
-            load_report: None,
-            breaker: None,
-            server_breaker: None,
-            limits: crate::model::PoolLimits::default(),
-            queue: None,
-            concurrency: None,
-            sticky: None,
+            hedge: self.hedge(&mut fields, &retry),
+            retry,
+            health,
+            outlier,
+            panic: self.panic(&mut fields),
+            slow_start: self.slow_start(&mut fields),
+            load_report: self.load_report(&mut fields),
+            breaker: self.breaker(&mut fields, &keys::POOL_BREAKER),
+            server_breaker: self.breaker(&mut fields, &keys::POOL_SERVER_BREAKER),
+            limits,
+            queue,
+            concurrency,
+            sticky: self.sticky(&mut fields),
             host,
             request_headers: self.edits(
                 headers
@@ -117,11 +109,11 @@ impl Lower<'_> {
         }
     }
 
-    fn servers(&mut self, items: Vec<Item>, max_fails: u32, fail_timeout: Duration) -> Vec<Server> {
+    fn servers(&mut self, items: Vec<Item>, usual: &Usual) -> Vec<Server> {
         let mut servers = Vec::with_capacity(items.len());
         let mut seen = Seen::new();
         for item in items {
-            let Some(server) = self.server(item, max_fails, fail_timeout) else {
+            let Some(server) = self.server(item, usual) else {
                 continue;
             };
             if let Some(first) = seen.insert(server.name.value.clone(), server.name.span) {
@@ -132,38 +124,44 @@ impl Lower<'_> {
         servers
     }
 
-    fn server(&mut self, item: Item, max_fails: u32, fail_timeout: Duration) -> Option<Server> {
+    fn server(&mut self, item: Item, usual: &Usual) -> Option<Server> {
         let span = item.span;
         let mut fields = match item.data {
             Data::Fields(fields) => fields,
-            data => return self.short_server(Item { span, data }, max_fails, fail_timeout),
+            data => return self.short_server(Item { span, data }, usual),
         };
-        let address: Spanned<String> = fields.get(&keys::SERVER_ADDRESS)?;
+        if usual.outlier {
+            self.judged_twice(&fields);
+        }
+        let (address, discover) = self.place(&mut fields)?;
+        let tier = self.tier(&mut fields);
         let name: Option<Spanned<String>> = fields.get(&keys::SERVER_NAME);
-        let endpoint = values::server_address(&address).ok()?;
-        let name = name.unwrap_or_else(|| Spanned::new(endpoint.to_string(), address.span));
+        let name = name.unwrap_or_else(|| {
+            let name = match discover {
+                Discover::Srv => address.host.to_string(),
+                Discover::One | Discover::Addresses => address.to_string(),
+            };
+            Spanned::new(name, address.span)
+        });
         Some(Server {
             name,
-            address: Spanned::new(endpoint, address.span),
+            address,
+            discover,
             weight: fields.value(&keys::SERVER_WEIGHT),
-            tier: u8::from(fields.value::<bool>(&keys::SERVER_BACKUP)),
-            discover: crate::model::Discover::One,
+            tier,
             down: fields.value(&keys::SERVER_DOWN),
             max_connections: fields.value(&keys::SERVER_MAX_CONNECTIONS),
-            max_fails: fields.get(&keys::SERVER_MAX_FAILS).unwrap_or(max_fails),
+            max_fails: fields
+                .get(&keys::SERVER_MAX_FAILS)
+                .unwrap_or(usual.max_fails),
             fail_timeout: fields
                 .get(&keys::SERVER_FAIL_TIMEOUT)
-                .unwrap_or(fail_timeout),
+                .unwrap_or(usual.fail_timeout),
         })
     }
 
     /// A server that is an address alone gets its defaults from the same table.
-    fn short_server(
-        &mut self,
-        item: Item,
-        max_fails: u32,
-        fail_timeout: Duration,
-    ) -> Option<Server> {
+    fn short_server(&mut self, item: Item, usual: &Usual) -> Option<Server> {
         let address = text_of(item)?;
         let key = crate::tree::Key {
             text: keys::SERVER_ADDRESS.name.to_owned(),
@@ -187,7 +185,7 @@ impl Lower<'_> {
             span: address.span,
             data: Data::Fields(fields),
         };
-        self.server(item, max_fails, fail_timeout)
+        self.server(item, usual)
     }
 
     /// Warns of a pool that cannot serve, and of weights that do nothing.

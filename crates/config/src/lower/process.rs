@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::{Lower, text_of};
-use crate::decode::{Data, Fields, Item, items_of, word_of};
+use crate::decode::{Fields, Item, items_of, word_of};
 use crate::diagnostic::codes;
 use crate::keys;
 use crate::model::{
@@ -19,6 +19,17 @@ use ipnet::IpNet;
 impl Lower<'_> {
     pub(super) fn process(&mut self, top: &mut Fields) -> Process {
         let drain_timeout = top.value(&keys::DRAIN_TIMEOUT);
+        let user = top.get(&keys::USER);
+        let group: Option<Spanned<String>> = top.get(&keys::GROUP);
+        if let (None, Some(group)) = (&user, &group) {
+            let what = "`group` stands without `user`";
+            self.report(&codes::CONFLICT, group.span, what, |report| {
+                report
+                    .why("root without its group is still root")
+                    .help("write `user` too, or remove it")
+            });
+        }
+        let mut reload = top.section(&keys::RELOAD_KEY);
         Process {
             workers: top
                 .get(&keys::WORKERS)
@@ -28,9 +39,11 @@ impl Lower<'_> {
                 .map_or(Connections::Auto, Connections::Fixed),
             drain_timeout,
             drain_timeout_tunnels: top.get(&keys::DRAIN_TUNNELS).unwrap_or(drain_timeout),
-            user: None,
-            group: None,
-            watch: false,
+            user,
+            group,
+            watch: reload
+                .as_mut()
+                .is_some_and(|reload| reload.value(&keys::RELOAD_WATCH)),
         }
     }
 
@@ -40,18 +53,7 @@ impl Lower<'_> {
         if let Some(path) = top.get::<Spanned<String>>(&keys::STATE) {
             return Spanned::new(self.input.path(span, &path.value), span);
         }
-        let variable = |name: &str| {
-            let text = self.input.world.variable(name)?;
-            // systemd gives a list; a relative path is to be ignored (XDG base directories).
-            let first = text.split(':').next().unwrap_or_default();
-            let path = PathBuf::from(first);
-            path.is_absolute().then_some(path)
-        };
-        let path = variable("STATE_DIRECTORY")
-            .or_else(|| variable("XDG_STATE_HOME").map(|path| path.join("evenkeel")))
-            .or_else(|| variable("HOME").map(|path| path.join(".local/state/evenkeel")))
-            .unwrap_or_else(|| PathBuf::from("evenkeel-state"));
-        Spanned::new(path, span)
+        Spanned::new(crate::places::state_folder(self.input.world), span)
     }
 
     pub(super) fn client_address(&mut self, top: &mut Fields) -> ClientAddress {
@@ -118,22 +120,6 @@ impl Lower<'_> {
         }
     }
 
-    pub(super) fn admin(&mut self, top: &mut Fields) -> Option<Admin> {
-        let defaulted = !top.is_set(&keys::ADMIN_KEY);
-        let mut fields = match top.item(&keys::ADMIN_KEY)?.data {
-            Data::Fields(fields) => fields,
-            _ => return None,
-        };
-        Some(Admin {
-            binds: self.binds(fields.item(&keys::ADMIN_BIND)),
-            defaulted,
-            socket: None,
-            socket_defaulted: true,
-            token: None,
-            tls: None,
-        })
-    }
-
     pub(super) fn binds(&mut self, item: Option<Item>) -> Vec<Spanned<BindAddress>> {
         let texts = item
             .map(items_of)
@@ -162,9 +148,11 @@ impl Lower<'_> {
         let defaulted = admin.as_ref().filter(|admin| admin.defaulted);
         let bind = defaulted.and_then(|admin| admin.binds.first().cloned());
         if let Some(bind) = bind.filter(|bind| is_taken(&seen, bind.port)) {
-            *admin = None;
+            if let Some(admin) = admin {
+                admin.binds.clear();
+            }
             let what = format!(
-                "the admin listener is off: its default address `{}` is a listener's",
+                "the admin API has no TCP address: its default `{}` is a listener's",
                 bind.value
             );
             self.report(&codes::NO_EFFECT, bind.span, what, |report| {

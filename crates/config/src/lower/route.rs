@@ -76,7 +76,7 @@ impl Lower<'_> {
                 .as_mut()
                 .and_then(|limits| limits.get(&keys::ROUTE_BODY)),
             timeouts: route_timeouts(fields.section(&keys::ROUTE_TIMEOUTS_KEY)),
-            retry: crate::model::RouteRetry::default(),
+            retry: self.route_retry(&mut fields),
             access_log: self.log_use(fields.item(&keys::ROUTE_LOG), &place),
             error_pages,
             show_backend: fields.get(&keys::ROUTE_SHOW_BACKEND),
@@ -97,6 +97,7 @@ impl Lower<'_> {
             &keys::ROUTE_FORWARDED,
             &keys::ROUTE_SHOW_BACKEND,
             &keys::ROUTE_GRPC_WEB,
+            &keys::ROUTE_RETRY_KEY,
         ] {
             if fields.is_set(key) {
                 let what = format!("`{}` has no effect: this route has no pool", key.name);

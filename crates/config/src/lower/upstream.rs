@@ -1,7 +1,7 @@
 //! What is spoken with clients and servers: HTTP/2, and TLS to servers.
 
 use super::{Lower, text_of};
-use crate::decode::{Data, Fields};
+use crate::decode::{Data, Fields, Item};
 use crate::diagnostic::codes;
 use crate::keys;
 use crate::model::{
@@ -109,6 +109,11 @@ impl Lower<'_> {
 
     fn server_tls(&mut self, fields: &mut Fields, host: &HostHeader) -> Option<Spanned<ServerTls>> {
         let item = fields.item(&keys::POOL_TLS)?;
+        self.tls_of(item, host)
+    }
+
+    /// TLS to servers: `true`, or a map. `None` for `false`.
+    pub(super) fn tls_of(&mut self, item: Item, host: &HostHeader) -> Option<Spanned<ServerTls>> {
         let span = item.span;
         let mut own = match item.data {
             Data::Fields(own) => own,

@@ -94,7 +94,7 @@ pub enum CheckTls {
     /// None, whatever the pool has.
     Off,
     /// Its own; the span is that of `tls`.
-    Own(Spanned<ServerTls>),
+    Own(Box<Spanned<ServerTls>>),
 }
 
 /// How the servers of a pool are checked.

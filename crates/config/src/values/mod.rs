@@ -7,6 +7,7 @@ mod address;
 mod field;
 mod logs;
 mod pattern;
+mod probe;
 mod status;
 mod tls;
 mod units;
@@ -17,6 +18,10 @@ pub(crate) use field::{
 };
 pub(crate) use logs::{log_format, log_target, redirect_target};
 pub(crate) use pattern::{exact_path, glob, host_pattern, path, regex};
+pub(crate) use probe::{
+    answer_status, cookie_domain, cookie_path, dns_server, exchanged, grpc_service, json_path,
+    request_path, secret, srv_name, token, user,
+};
 pub(crate) use status::status_set;
 pub(crate) use tls::{
     certificate_name, cipher_suite, fingerprint, group, rate, tls_file, tls_name,
