@@ -82,6 +82,8 @@ pub enum Kind {
     TunnelIdle,
     /// The time limit of draining is over.
     DrainTimeout,
+    /// The server was drained with a time limit, and that is over.
+    ServerDrained,
     /// A fault of ours.
     Internal,
 }
@@ -135,7 +137,7 @@ const TIMEOUT: (u16, &str, &str) = (504, "Backend-Timeout", "Backend timeout");
 
 impl Kind {
     /// Every kind once, for the reference and for tests.
-    pub const ALL: [Kind; 31] = [
+    pub const ALL: [Kind; 32] = [
         Kind::BadHead(HeadFault::RequestLine),
         Kind::HeadTimeout,
         Kind::BadBody,
@@ -166,6 +168,7 @@ impl Kind {
         Kind::AnswerStalled,
         Kind::TunnelIdle,
         Kind::DrainTimeout,
+        Kind::ServerDrained,
         Kind::Internal,
     ];
 
@@ -207,6 +210,7 @@ impl Kind {
             Kind::AnswerStalled => (TIMEOUT, Server, Timeout, Body, Never),
             Kind::TunnelIdle => (TIMEOUT, Proxy, Timeout, Tunnel, Never),
             Kind::DrainTimeout => (DRAINING, Proxy, Drain, Body, Never),
+            Kind::ServerDrained => (UNAVAILABLE, Server, Drain, ResponseHead, IfIdempotent),
             Kind::Internal => (INTERNAL, Proxy, Internal, Route, Never),
         };
         let (status, name, text) = answer;
@@ -230,7 +234,8 @@ impl Kind {
 
     /// Whether the fault counts against the server (`max_fails`).
     pub fn blames_server(self) -> bool {
-        self.row().side == Side::Server
+        let row = self.row();
+        row.side == Side::Server && row.reason != Reason::Drain
     }
 }
 
@@ -303,7 +308,7 @@ mod tests {
     fn only_faults_of_servers_are_tried_elsewhere() {
         for kind in Kind::ALL {
             if kind.row().retry != Retry::Never {
-                assert!(kind.blames_server(), "{kind:?}");
+                assert_eq!(kind.row().side, Side::Server, "{kind:?}");
             }
         }
     }

@@ -124,6 +124,7 @@ async fn try_server(
     let metrics = walk.view.metrics.server(plan.pool.id, position);
     walk.ex.record.server = Some(server);
     walk.ex.record.server_address = None;
+    walk.wait_on(plan.pool.id, server);
     loop {
         let in_flight = metrics.begin();
         match attempt(walk, route, plan, server, *stale > 0, metrics).await {
@@ -144,6 +145,7 @@ async fn try_server(
                     count_retry(walk, plan.pool.id, server);
                     continue;
                 }
+                walk.wait_on_nobody();
                 settle_failure(walk, plan, server, kind, metrics);
                 return Err((kind, again));
             }

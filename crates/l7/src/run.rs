@@ -107,6 +107,9 @@ async fn serve(
             },
         }
     }
+    // Whoever waits for an order to be carried out hears that it is not.
+    orders.close();
+    while orders.try_recv().is_ok() {}
     while !sockets.accepting.is_empty() {
         sockets.ended().await?;
     }

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use keel_balance::EndpointState;
 use keel_observe::InFlight;
+use keel_types::PoolId;
 
 use crate::client::Client;
 use crate::error::Kind;
@@ -35,6 +37,8 @@ pub struct Walk<'a> {
     pub waited: bool,
     /// Counts the request as in flight on its route.
     pub in_flight: Option<InFlight>,
+    /// The server that it is at, which may be drained with a time limit.
+    server: Option<&'a EndpointState>,
 }
 
 impl<'a> Walk<'a> {
@@ -58,7 +62,23 @@ impl<'a> Walk<'a> {
             in_tunnel: false,
             waited: false,
             in_flight: None,
+            server: None,
         }
+    }
+
+    /// What is waited for from now on is this server's doing: when it is drained with a time limit,
+    /// the wait ends with that.
+    #[inline]
+    pub fn wait_on(&mut self, pool: PoolId, server: usize) {
+        let plan = self.view.pool(pool);
+        let known = plan.filter(|plan| server < plan.pool.balancer.len());
+        self.server = known.map(|plan| &**plan.pool.balancer.state(server));
+    }
+
+    /// No server is waited for any more.
+    #[inline]
+    pub fn wait_on_nobody(&mut self) {
+        self.server = None;
     }
 
     /// The exchange as variables.
@@ -112,7 +132,15 @@ impl<'a> Walk<'a> {
         if now_ms >= drain_due_ms {
             return Poll::Ready(Kind::DrainTimeout);
         }
-        self.client.deadline.set(due_ms.min(drain_due_ms));
+        let cut_at_ms = match self.server.map(EndpointState::cut_at_ms) {
+            None | Some(0) => u64::MAX,
+            Some(at_ms) => at_ms,
+        };
+        if now_ms >= cut_at_ms {
+            return Poll::Ready(Kind::ServerDrained);
+        }
+        let due_ms = due_ms.min(drain_due_ms).min(cut_at_ms);
+        self.client.deadline.set(due_ms);
         // Whether it has fired is told by the clock; this registers the task.
         let _ = self.client.deadline.poll_fired(cx);
         Poll::Pending
