@@ -137,6 +137,7 @@ pub struct Check {
     against: u32,
     /// When the one under way began, and how long after that the next is due.
     begun: Option<u64>,
+    last_begun_ms: Option<u64>,
     next_due_ms: u64,
     passed: u64,
     failed: u64,
@@ -159,6 +160,7 @@ impl Check {
             since_ms: now_ms,
             against: 0,
             begun: None,
+            last_begun_ms: None,
             next_due_ms: now_ms.saturating_add(spread),
             passed: 0,
             failed: 0,
@@ -179,6 +181,7 @@ impl Check {
             None => None,
         };
         self.begun = Some(now_ms);
+        self.last_begun_ms = Some(now_ms);
         let lost_after = self
             .settings
             .timeout_ms
@@ -217,10 +220,15 @@ impl Check {
         })
     }
 
-    /// Makes the next check due now: traffic has seen a failure. Nothing when one is under way.
+    /// Makes the next check due now, because traffic has seen a failure; but not sooner after the last
+    /// one than a down server is checked, however much traffic fails. Nothing when one is under way.
     pub fn hasten(&mut self, now_ms: u64) {
         if self.begun.is_none() {
-            self.next_due_ms = self.next_due_ms.min(now_ms);
+            let rhythm = interval(&self.settings, Health::Down);
+            let soonest = self
+                .last_begun_ms
+                .map_or(0, |last| last.saturating_add(rhythm));
+            self.next_due_ms = self.next_due_ms.min(now_ms.max(soonest));
         }
     }
 
@@ -379,6 +387,20 @@ mod tests {
         assert_eq!(one.next_due_ms(), 19_000, "the interval passed meanwhile");
         one.retune(CheckSettings::default(), 19_000);
         assert_eq!((one.health(), one.since_ms()), (Health::Down, 16_000));
+    }
+
+    #[test]
+    fn traffic_that_fails_brings_a_check_but_not_one_after_the_other() {
+        let mut one = check(Start::FirstCheck);
+        probe(&mut one, Ok(()));
+        assert_eq!(one.next_due_ms(), 6_000);
+        one.hasten(1_010);
+        assert_eq!(one.next_due_ms(), 2_000, "the rhythm of a down server");
+        one.hasten(1_500);
+        assert_eq!(one.next_due_ms(), 2_000);
+        probe(&mut one, Ok(()));
+        one.hasten(4_500);
+        assert_eq!(one.next_due_ms(), 4_500, "at once");
     }
 
     #[test]

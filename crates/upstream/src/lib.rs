@@ -1,9 +1,11 @@
-//! Connections to backends: names resolved, sockets connected, idle connections kept and reused.
+//! Connections to backends: names resolved, sockets connected, idle connections kept and reused,
+//! servers checked.
 //!
 //! A [`Pool`] is shared by all workers; the idle connections of [`IdleConnections`] belong to one
 //! worker. What is forwarded over a connection is not known here.
 #![forbid(unsafe_code)]
 
+pub mod check;
 mod connect;
 mod discover;
 mod idle;

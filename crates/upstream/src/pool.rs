@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use keel_balance::Balancer;
 use keel_types::PoolId;
+
+use crate::check::ServerCheck;
 
 /// Where a server is: a name or an address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +95,8 @@ pub struct Server {
     pub address_text: String,
     /// What the name stands for now; empty while it does not resolve.
     pub resolved: ArcSwap<Vec<SocketAddr>>,
+    /// What active checks say of it; `None` when it is not checked. [`crate::check::Checker`] sets it.
+    pub check: ArcSwapOption<ServerCheck>,
 }
 
 impl Server {
@@ -109,6 +113,14 @@ impl Server {
             address_text: address.to_string(),
             address,
             resolved: ArcSwap::from_pointee(known.into_iter().collect()),
+            check: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Traffic has seen a failure: a check, if there are any, comes sooner. Costs next to nothing.
+    pub fn hasten_check(&self) {
+        if let Some(check) = &*self.check.load() {
+            check.hasten();
         }
     }
 

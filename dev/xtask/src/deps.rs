@@ -91,7 +91,7 @@ const OWNERS: [(&str, &[&str]); 11] = [
     ("saphyr", &["keel-config"]),
     ("saphyr-parser", &["keel-config"]),
     ("axum", &["keel-admin", "evenkeel"]), // the demo has origins of its own
-    ("h2", &["keel-l7"]),
+    ("h2", &["keel-l7", "keel-upstream"]), // active checks ask over connections of their own
     ("hickory-resolver", &["keel-upstream"]),
     ("rustls", &["keel-tls", "keel-testkit", "keel-bench"]), // their clients and origins
     ("tokio-rustls", &["keel-tls"]),
