@@ -66,6 +66,11 @@ pub(crate) static DRAIN_TUNNELS: Key = Key::new("drain_timeout_tunnels", Kind::T
     .about("How long tunnels (WebSockets and other upgrades) may stay open after a stop was asked for; then they are cut off. They end when their users want, not when an answer is complete, so they may have more time than requests, or less.")
     .example("10m");
 
+pub(crate) static UPGRADE_TIMEOUT: Key = Key::new("upgrade_timeout", Kind::TIME)
+    .default("30s", "reading a configuration and making connections takes seconds, not minutes")
+    .about("How long a new program may take to be ready after an upgrade was asked for (SIGUSR2); then it is killed and the old one goes on.")
+    .example("1m");
+
 pub(crate) static STATE: Key = Key::new("state", Kind::Text(&forms::FOLDER))
     .absent(
         "`$STATE_DIRECTORY`, which systemd sets (`StateDirectory=`); else `$XDG_STATE_HOME/evenkeel`; else `~/.local/state/evenkeel`; else `evenkeel-state` in the folder of the start",
@@ -194,6 +199,7 @@ pub(crate) static TOP: Table = Table {
         &CONNECTIONS,
         &DRAIN_TIMEOUT,
         &DRAIN_TUNNELS,
+        &UPGRADE_TIMEOUT,
         &RELOAD_KEY,
         &SHED_KEY,
         &RESOLVER_KEY,

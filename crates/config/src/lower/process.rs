@@ -39,6 +39,7 @@ impl Lower<'_> {
                 .map_or(Connections::Auto, Connections::Fixed),
             drain_timeout,
             drain_timeout_tunnels: top.get(&keys::DRAIN_TUNNELS).unwrap_or(drain_timeout),
+            upgrade_timeout: top.value(&keys::UPGRADE_TIMEOUT),
             user,
             group,
             watch: reload

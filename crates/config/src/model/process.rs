@@ -36,6 +36,8 @@ pub struct Process {
     pub drain_timeout: Duration,
     /// The same for tunnels; default that of requests.
     pub drain_timeout_tunnels: Duration,
+    /// How long a new program may take to be ready in an upgrade; default 30 s.
+    pub upgrade_timeout: Duration,
     /// User that the process becomes after it has bound its addresses; `None` = it stays who it is.
     pub user: Option<Spanned<String>>,
     /// Group that goes with it; `None` = the user's own.
