@@ -1,17 +1,16 @@
 //! The admin listener: `/health`, `/stats` and `/metrics` over HTTP, on an address of its own.
 //!
-//! It runs on the control plane's runtime, sees only [`keel_control::Status`], and can neither slow
+//! It runs on the control plane's runtime, sees only [`keel_control::Control`], and can neither slow
 //! nor stop the data plane.
 #![forbid(unsafe_code)]
 
 use std::future::Future;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::routing::{any, get};
-use keel_control::{Page, Status};
+use keel_control::{Control, Page};
 use keel_l7::FixedAnswer;
 use tokio::net::TcpListener;
 
@@ -21,20 +20,20 @@ use tokio::net::TcpListener;
 /// When the socket cannot be registered with the runtime or stops accepting.
 pub async fn serve(
     listener: std::net::TcpListener,
-    status: Arc<Status>,
+    control: Control,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    axum::serve(listener, pages(status))
+    axum::serve(listener, pages(control))
         .with_graceful_shutdown(stop)
         .await
 }
 
-fn pages(status: Arc<Status>) -> Router {
+fn pages(control: Control) -> Router {
     let page = |page: Page| {
-        let status = status.clone();
-        move || std::future::ready(answer(status.page(page)))
+        let control = control.clone();
+        move || std::future::ready(answer(control.status().page(page)))
     };
     Router::new()
         .route("/health", any(page(Page::Health)))

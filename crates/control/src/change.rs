@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use keel_config::model::Endpoint;
 
+use crate::engine::{Engine, Refusal};
+use crate::live::{Actor, Control, Held};
+use crate::overlay::{Overlay, server_name};
 use crate::start::StartFault;
 
 /// A change of one pool's servers while it runs.
@@ -76,12 +79,13 @@ pub struct NewServer {
 pub enum ServerState {
     /// As its health allows.
     Ready,
-    /// No new requests but those of sessions that are bound to it; running ones end in their time.
+    /// No new requests; sessions that are bound to it are handed on; running requests end in their
+    /// time.
     Drain {
         /// After which running requests and tunnels are ended; `None` is never.
         limit: Option<Duration>,
     },
-    /// Nothing at all from now on; running requests end in their time.
+    /// Taken out, as with `down: true` in the file; running requests end in their time.
     Down,
 }
 
@@ -182,4 +186,130 @@ pub enum SaveFault {
         /// What the system said.
         cause: std::io::Error,
     },
+}
+
+impl Change {
+    /// What is done, in words.
+    fn words(&self) -> String {
+        match self {
+            Change::AddServer { pool, server } => {
+                let (name, address) = (server_name(server), &server.address);
+                format!("server `{name}` ({address}) added to pool `{pool}`")
+            }
+            Change::RemoveServer { pool, server } => {
+                format!("server `{server}` removed from pool `{pool}`")
+            }
+            Change::SetState {
+                pool,
+                server,
+                state,
+            } => {
+                let state = match state {
+                    ServerState::Ready => "ready".to_owned(),
+                    ServerState::Drain { limit: None } => "draining".to_owned(),
+                    ServerState::Drain { limit: Some(limit) } => {
+                        format!("draining, for {} s at most", limit.as_secs_f64())
+                    }
+                    ServerState::Down => "down".to_owned(),
+                };
+                format!("server `{server}` of pool `{pool}` is {state}")
+            }
+            Change::SetWeight {
+                pool,
+                server,
+                weight,
+            } => format!("server `{server}` of pool `{pool}` has weight {weight}"),
+        }
+    }
+}
+
+impl From<Refusal> for ChangeFault {
+    fn from(refusal: Refusal) -> ChangeFault {
+        match refusal {
+            Refusal::Bad(found) => {
+                ChangeFault::Bad(keel_config::render_all(&found, false).trim_end().to_owned())
+            }
+            Refusal::Start(fault) => ChangeFault::Start(fault),
+        }
+    }
+}
+
+impl Control {
+    pub(crate) async fn change_now(
+        &self,
+        change: Change,
+        by: &Actor,
+    ) -> Result<Changed, ChangeFault> {
+        let outcome = self.try_change(&change, by).await;
+        self.0.tally.changed(outcome.is_ok());
+        match &outcome {
+            Ok(done) => {
+                tracing::info!(%by, generation = done.generation, "changed: {}", done.what);
+            }
+            Err(fault) => tracing::warn!(%by, "change refused: {fault}"),
+        }
+        outcome
+    }
+
+    async fn try_change(&self, change: &Change, by: &Actor) -> Result<Changed, ChangeFault> {
+        let engine = self.hold().await;
+        if self.0.drain.is_draining() {
+            return Err(ChangeFault::Stopping);
+        }
+        let mut overlay = engine.overlay.clone();
+        let now_ms = engine.status.now_ms();
+        overlay.change(change, &engine.status.model, (by, now_ms))?;
+        let found = engine.found.clone();
+        let engine = self.overlaid(engine, overlay, found).await?;
+        engine.cut(change);
+        Ok(Changed {
+            generation: engine.status.generation,
+            what: change.words(),
+        })
+    }
+
+    /// Serves the file with another overlay or other servers found.
+    async fn overlaid(
+        &self,
+        engine: Held,
+        overlay: Overlay,
+        found: Vec<Found>,
+    ) -> Result<Held, Refusal> {
+        let model = Engine::in_force(&engine.file, &overlay, &found);
+        let (mut engine, prepared) = Control::prepare(engine, model, overlay.clone()).await?;
+        engine.overlay = overlay;
+        engine.found = found;
+        self.commit(&mut engine, prepared).await;
+        Ok(engine)
+    }
+
+    pub(crate) async fn discovered_now(&self, news: Vec<Found>) {
+        let engine = self.hold().await;
+        let mut found = engine.found.clone();
+        for new in news {
+            let same = |it: &&mut Found| it.pool == new.pool && it.entry == new.entry;
+            match found.iter_mut().find(same) {
+                Some(known) => *known = new,
+                None => found.push(new),
+            }
+        }
+        if found == engine.found || self.0.drain.is_draining() {
+            return;
+        }
+        let overlay = engine.overlay.clone();
+        match self.overlaid(engine, overlay, found).await {
+            Ok(engine) => {
+                self.0.tally.discovered();
+                let generation = engine.status.generation;
+                tracing::info!(by = "dns", generation, "servers found by name changed");
+            }
+            Err(refusal) => {
+                let fault = ChangeFault::from(refusal);
+                tracing::error!(
+                    by = "dns",
+                    "servers found by name cannot be served: {fault}"
+                );
+            }
+        }
+    }
 }

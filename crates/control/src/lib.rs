@@ -8,15 +8,29 @@
 
 mod change;
 mod compile;
+mod engine;
 mod explain;
+mod ground;
 mod hashed;
 mod limits;
 mod live;
+mod machine;
+mod memory;
 mod names;
+mod overlay;
 mod reload;
+mod save;
+mod secret;
+mod sockets;
 mod start;
 mod status;
+mod tally;
+mod tick;
 mod tls;
+mod upgrade;
+mod watch;
+mod words;
+mod workers;
 
 pub use change::{
     Change, ChangeFault, Changed, Found, FoundServer, NewServer, SaveFault, Saved, ServerState,
@@ -24,7 +38,9 @@ pub use change::{
 pub use compile::{Compiled, Removed, RemovedNames, RuleSummary, TlsStart, compile};
 pub use explain::{Explained, Question, explain};
 pub use live::{Actor, Control};
+pub use machine::{Machine, load_file};
 pub use names::{NameChanges, Names};
 pub use reload::{ReloadFault, Reloaded};
-pub use start::{Bind, Running, Start, StartFault, start};
+pub use start::{BeforeServing, Bind, Running, Start, StartFault, start};
 pub use status::{Page, Status};
+pub use upgrade::{UpgradeRequest, Upgrader, upgrades};

@@ -3,11 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use keel_net::{Drain, Handed};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::change::{Change, ChangeFault, Changed, Found, SaveFault, Saved};
+use crate::engine::{Engine, Prepared, Refusal};
+use crate::names::NameChanges;
+use crate::overlay::Overlay;
 use crate::reload::{ReloadFault, Reloaded};
+use crate::start::StartFault;
 use crate::status::Status;
+use crate::tally::Tally;
+use crate::{tick, watch as files};
 
 /// Who asked for a change; stands in the log beside what was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,20 +34,43 @@ impl std::fmt::Display for Actor {
 }
 
 /// Handle of the control plane. Cheap to clone; clones are the same. Its futures belong on the main
-/// thread's runtime; what takes long runs on threads of their own, one change after the other.
+/// thread's runtime; what takes long runs on threads of their own, one change after the other. A
+/// change that was begun is brought to its end, even when nobody waits for it any more.
 #[derive(Debug, Clone)]
-pub struct Control(Arc<Inner>);
+pub struct Control(pub(crate) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     published: watch::Sender<Arc<Status>>,
-    file: Option<PathBuf>,
+    engine: Arc<Mutex<Engine>>,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) drain: Drain,
+    pub(crate) tally: Arc<Tally>,
 }
 
+/// The engine, while a change is made.
+pub(crate) type Held = OwnedMutexGuard<Engine>;
+
 impl Control {
-    pub(crate) fn new(status: Arc<Status>, file: Option<PathBuf>) -> Control {
-        let (published, _) = watch::channel(status);
-        Control(Arc::new(Inner { published, file }))
+    /// Starts what goes on by itself: names, the file's watch, what is due each second.
+    pub(crate) fn start(
+        engine: Engine,
+        file: Option<PathBuf>,
+        drain: Drain,
+        changes: NameChanges,
+    ) -> Control {
+        let (published, _) = watch::channel(engine.status.clone());
+        let control = Control(Arc::new(Inner {
+            published,
+            tally: engine.status.tally.clone(),
+            engine: Arc::new(Mutex::new(engine)),
+            file,
+            drain,
+        }));
+        tokio::spawn(follow(control.clone(), changes));
+        tokio::spawn(tick::run(control.clone()));
+        tokio::spawn(files::run(control.clone()));
+        control
     }
 
     /// How the balancer fares under the configuration in force. Ask anew for each answer: a reload
@@ -60,14 +90,24 @@ impl Control {
         self.0.file.as_deref()
     }
 
+    /// A descriptor of every listening socket, for a process that takes over. Waits for a change that
+    /// is being made.
+    ///
+    /// # Errors
+    /// When descriptors have run out.
+    pub async fn sockets(&self) -> std::io::Result<Vec<Handed>> {
+        self.0.engine.lock().await.sockets().to_hand_over()
+    }
+
     /// Reads the file of the start anew and serves it; run-time changes stay. One reload runs at a
     /// time, others wait.
     ///
     /// # Errors
     /// When anything of the new configuration does not work; everything is as before then.
     pub async fn reload(&self, by: Actor) -> Result<Reloaded, ReloadFault> {
-        let _ = by;
-        Err(ReloadFault::NoFile)
+        let control = self.clone();
+        let done = tokio::spawn(async move { control.reload_now(&by).await });
+        done.await.unwrap_or_else(|_| Err(broken().into()))
     }
 
     /// Changes the servers of a pool while it runs. Kept over reloads until the file has no such
@@ -76,14 +116,17 @@ impl Control {
     /// # Errors
     /// When there is no such pool or server, or the change makes no sense; nothing is changed then.
     pub async fn change(&self, change: Change, by: Actor) -> Result<Changed, ChangeFault> {
-        let _ = by;
-        Err(ChangeFault::NoPool(change.pool().to_owned()))
+        let control = self.clone();
+        let done = tokio::spawn(async move { control.change_now(change, &by).await });
+        done.await.unwrap_or_else(|_| Err(broken().into()))
     }
 
     /// Takes the servers that discovery found for entries of pools. A pool that is gone, or an entry
     /// of another kind than before, is passed over.
     pub async fn discovered(&self, found: Vec<Found>) {
-        let _ = found;
+        let control = self.clone();
+        // A panic was told of by its hook.
+        let _ = tokio::spawn(async move { control.discovered_now(found).await }).await;
     }
 
     /// Writes the run-time changes into the file. What was written is no run-time change any more.
@@ -91,7 +134,58 @@ impl Control {
     /// # Errors
     /// When there is no file, or it changed since it was read, or it cannot be written.
     pub async fn save(&self, by: Actor) -> Result<Saved, SaveFault> {
-        let _ = by;
-        Err(SaveFault::NoFile)
+        let control = self.clone();
+        let done = tokio::spawn(async move { control.save_now(&by).await });
+        done.await
+            .unwrap_or_else(|_| Err(SaveFault::Edit(broken().to_string())))
     }
+
+    /// Waits for the turn to make a change.
+    pub(crate) async fn hold(&self) -> Held {
+        self.0.engine.clone().lock_owned().await
+    }
+
+    /// Compiles and opens on another thread.
+    pub(crate) async fn prepare(
+        mut engine: Held,
+        model: keel_config::Model,
+        changes: Overlay,
+    ) -> Result<(Held, Prepared), Refusal> {
+        let work = tokio::task::spawn_blocking(move || {
+            let prepared = engine.prepare(model, changes);
+            (engine, prepared)
+        });
+        match work.await {
+            Ok((engine, Ok(prepared))) => Ok((engine, prepared)),
+            Ok((engine, Err(refusal))) => {
+                // Names that only the refused model has are not kept.
+                let status = engine.status.clone();
+                let found = engine.names.settle(&engine.file, &status.snapshot).await;
+                drop(found);
+                Err(refusal)
+            }
+            Err(_) => Err(Refusal::Start(broken())),
+        }
+    }
+
+    /// Serves what was prepared. `engine.file` is that of the new model already.
+    pub(crate) async fn commit(&self, engine: &mut Held, prepared: Prepared) {
+        // What is found meanwhile comes as a change of its own.
+        let _ = engine.names.settle(&engine.file, prepared.snapshot()).await;
+        engine.commit(prepared).await;
+        self.0.published.send_replace(engine.status.clone());
+    }
+}
+
+/// Takes what discovery finds, one answer after the other.
+async fn follow(control: Control, mut changes: NameChanges) {
+    while let Some(found) = changes.next().await {
+        control.discovered(found).await;
+    }
+}
+
+fn broken() -> StartFault {
+    StartFault::Thread(std::io::Error::other(
+        "the control plane broke while it made this change; the log tells more",
+    ))
 }

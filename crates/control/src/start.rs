@@ -1,23 +1,26 @@
 //! Starts a compiled configuration: logs, sockets, worker threads; and stops it again.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use keel_config::model::{BindAddress, EndpointHost, Model, Workers};
-use keel_l7::{DrainTimes, Gate, Snapshot, View, Worker, run_worker};
-use keel_net::{BindFault, Bound, Drain, bind, bind_like, raise_descriptor_limit};
+use keel_config::model::{Model, Workers};
+use keel_l7::{DrainTimes, Gate};
+use keel_net::{BindFault, Bound, Drain, Handed, Inherited, Pulse, raise_descriptor_limit};
 use keel_observe::log::{LogFault, LogLimits, UtcOffset};
 use keel_observe::{LogWriter, Registry};
-use keel_types::ListenerId;
 
-use crate::compile::Compiled;
+use crate::compile::{Compiled, compile_on};
+use crate::engine::{Assembly, Engine};
+use crate::ground::Ground;
 use crate::limits::connections_max;
 use crate::live::Control;
-use crate::status::Status;
-use crate::tls::{self, TlsWatch, Watching};
+use crate::names::Names;
+use crate::overlay::{self, Overlay};
+use crate::sockets::{self, Opened, Sockets};
+use crate::workers::{self, Maker};
 
 /// Why a configuration could not be started. Nothing of it runs then.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +54,21 @@ pub enum StartFault {
     /// An access log cannot be opened.
     #[error(transparent)]
     Log(#[from] LogFault),
+    /// What is kept in the state folder cannot be read or made.
+    #[error("{0}")]
+    State(String),
+    /// Listening sockets cannot be duplicated.
+    #[error("cannot duplicate a socket: {0}; raise the limit of open files")]
+    Sockets(#[source] std::io::Error),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
+    /// With the servers that were found by name it does not compile.
+    #[error("{0}")]
+    Found(String),
+    /// What was to be done before the first worker starts cannot be.
+    #[error("{0}")]
+    BeforeServing(String),
 }
 
 /// An address that is listened on, for the messages of the binary.
@@ -65,6 +80,44 @@ pub struct Bind {
     pub address: SocketAddr,
 }
 
+/// What a process is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// The configuration, as the file has it.
+    pub model: Model,
+    /// What was compiled from it.
+    pub compiled: Compiled,
+    /// The file that a reload reads anew; `None` when the configuration came from no file.
+    pub file: Option<PathBuf>,
+    /// Listening sockets that another process or the service manager handed over; what is wanted of
+    /// them is used.
+    pub sockets: Inherited,
+    /// Called when everything is open and before the first worker starts: the last moment at which
+    /// privileges are needed.
+    pub before_serving: BeforeServing,
+}
+
+/// What is to be done before the first worker starts. Says why when it cannot be.
+#[derive(Default)]
+pub struct BeforeServing(Option<BeforeServingFn>);
+
+type BeforeServingFn = Box<dyn FnOnce(&[Handed]) -> Result<(), String>>;
+
+impl BeforeServing {
+    /// Does this; it gets a copy of each listening socket.
+    pub fn new(what: impl FnOnce(&[Handed]) -> Result<(), String> + 'static) -> BeforeServing {
+        BeforeServing(Some(Box::new(what)))
+    }
+}
+
+impl std::fmt::Debug for BeforeServing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("BeforeServing")
+            .field(&self.0.is_some())
+            .finish()
+    }
+}
+
 /// A running data plane. Dropping it does not stop it.
 #[derive(Debug)]
 pub struct Running {
@@ -74,126 +127,148 @@ pub struct Running {
     pub workers: usize,
     /// Client connections that may be open.
     pub connections_max: usize,
-    /// How it fares at the start; [`Control::status`] is what holds later.
-    pub status: Arc<Status>,
-    /// For reloads and changes.
+    /// Positions of the sockets that were used of those that the process before this one handed over.
+    pub taken: Vec<usize>,
+    /// For reloads, changes, and how it fares.
     pub control: Control,
+    pulse: Pulse,
+    base: Instant,
     logs: LogWriter,
     drain: Drain,
     drain_times: DrainTimes,
+    sockets: Arc<Sockets>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
-    _watching: Watching,
 }
 
-/// What each worker thread is made of.
-struct Shared {
-    snapshot: Arc<Snapshot>,
-    registry: Registry,
-    logs: LogWriter,
-    copies_answers: Vec<bool>,
-    hostname: String,
-    base: Instant,
-    drain: Drain,
-    gate: Arc<Gate>,
-}
-
-/// What a process is started with.
-#[derive(Debug)]
-pub struct Start {
-    /// The configuration.
-    pub model: Model,
-    /// What was compiled from it.
-    pub compiled: Compiled,
-    /// The file that a reload reads anew; `None` when the configuration came from no file.
-    pub file: Option<PathBuf>,
-}
-
-/// Starts what was compiled. Call it on the runtime that the control plane is to use.
+/// Starts what was compiled, once the names of its servers were looked up. The control plane goes on
+/// on the runtime that this runs on.
 ///
 /// # Errors
 /// The first thing that does not work; everything that was opened is closed again.
-pub fn start(start: Start) -> Result<Running, StartFault> {
-    let Start {
-        model,
-        compiled,
-        file,
-    } = start;
-    let model = &model;
-    let workers = worker_count(model);
-    let (connections_max, too_many) =
-        connections_max(model.process.connections, raise_descriptor_limit(), workers);
-    if too_many {
-        tracing::warn!(
-            connections = connections_max,
-            "the limit of open files is too low for so many connections; raise it (`ulimit -n`, LimitNOFILE=)"
-        );
-    }
-    let sockets = bind_all(model)?;
+pub async fn start(start: Start) -> Result<Running, StartFault> {
+    let model = Arc::new(start.model);
+    let workers = worker_count(&model);
+    let connections_max = connections(&model, workers);
+    let (names, changes) = Names::start();
+    let (compiled, in_force, found) = with_found(&names, &model, start.compiled).await?;
+    names.settle(&model, &compiled.snapshot).await;
+    let mut given = start.sockets;
+    let wanted = sockets::wanted(&model, &compiled.ids)?;
+    let opened = sockets::open(wanted, &[], &mut given, workers)?;
     let logs =
         LogWriter::start(LogLimits::default(), UtcOffset::default()).map_err(StartFault::Thread)?;
-    let mut snapshot = compiled.snapshot;
-    let plans = tls::plans(&compiled.tls, workers)?;
-    for (listener, plan) in snapshot.listeners.iter_mut().zip(plans) {
-        listener.tls = plan;
-    }
-    for spec in &compiled.logs {
-        snapshot.logs.push(logs.open(spec)?);
-    }
-    let copies_answers = copies_answers(&snapshot, &compiled.logs);
-    let snapshot = Arc::new(snapshot);
-    let watch = Arc::new(TlsWatch::new(&snapshot));
-    let registry = Registry::new(&compiled.names, workers);
     let base = Instant::now();
-    let status = Arc::new(Status {
-        generation: 1,
-        model: Arc::new(model.clone()),
-        snapshot: snapshot.clone(),
-        registry: registry.clone(),
-        rules: compiled.rules,
-        logs: logs.clone(),
-        tls: watch.clone(),
-        base,
-    });
-    compiled.handle.set(status.clone());
-    let binds = sockets
-        .iter()
-        .map(|(_, name, bound)| Bind {
-            listener: name.clone(),
-            address: bound.address,
-        })
-        .collect();
-    let drain = Drain::new();
-    let shared = Arc::new(Shared {
-        snapshot: snapshot.clone(),
+    let registry = Registry::new(&compiled.names, workers);
+    let assembly = Assembly {
+        logs: &logs,
         registry,
+        before: None,
+        base,
+        generation: 1,
+        changes: Overlay::default(),
+    };
+    let assembled = assembly.build(in_force, compiled)?;
+    let watching = assembled.watch.spawn().map_err(StartFault::Thread)?;
+    let drain = Drain::new();
+    let pulse = Pulse::new(workers);
+    let drain_times = DrainTimes {
+        requests: model.process.drain_timeout,
+        tunnels: model.process.drain_timeout_tunnels,
+    };
+    let maker = Arc::new(Maker {
+        serving: assembled.serving.clone(),
         logs: logs.clone(),
-        copies_answers,
-        hostname: hostname(),
         base,
         drain: drain.clone(),
         gate: Arc::new(Gate::new(connections_max)),
+        drain_times,
+        pulse: pulse.clone(),
     });
-    let drain_times = drain_times(model);
-    let watching = watch.spawn().map_err(StartFault::Thread)?;
-    let threads = spawn_workers(model, &shared, sockets, workers, drain_times)?;
+    let sockets = Arc::new(Sockets::default());
+    let sets = hold(&sockets, opened, workers);
+    if let Some(prepare) = start.before_serving.0 {
+        let copies = sockets.to_hand_over().map_err(StartFault::Sockets)?;
+        prepare(&copies).map_err(StartFault::BeforeServing)?;
+    }
+    assembled.ground.secret.keep(&model.state.value);
+    let (threads, orders) = workers::spawn(&maker, sets)?;
+    let engine = Engine::new(
+        assembled,
+        model,
+        found,
+        orders,
+        sockets.clone(),
+        logs.clone(),
+        names,
+        watching,
+    );
+    let control = Control::start(engine, start.file, drain.clone(), changes);
     Ok(Running {
-        binds,
+        binds: sockets.binds(),
         workers,
         connections_max,
-        control: Control::new(status.clone(), file),
-        status,
+        taken: given.taken().to_vec(),
+        pulse,
+        base,
+        control,
         logs,
         drain,
         drain_times,
+        sockets,
         threads,
-        _watching: watching,
     })
 }
 
-fn drain_times(model: &Model) -> DrainTimes {
-    DrainTimes {
-        requests: model.process.drain_timeout,
-        tunnels: model.process.drain_timeout_tunnels,
+/// Looks up the entries that stand for several servers, and compiles anew when there are some.
+async fn with_found(
+    names: &Names,
+    model: &Arc<Model>,
+    compiled: Compiled,
+) -> Result<(Compiled, Arc<Model>, Vec<crate::Found>), StartFault> {
+    if !overlay::has_entries(model) {
+        return Ok((compiled, model.clone(), Vec::new()));
+    }
+    let found = names.find(model, None).await;
+    let whole = overlay::expanded(model, &found);
+    let compiled = compile_on(&whole, &Ground::default())
+        .map_err(|found| StartFault::Found(keel_config::render_all(&found, false)))?;
+    Ok((compiled, Arc::new(whole), found))
+}
+
+/// Keeps the second descriptors, and gives each worker its sockets.
+fn hold(
+    sockets: &Sockets,
+    opened: Vec<Opened>,
+    workers: usize,
+) -> Vec<Vec<(keel_types::ListenerId, Bound)>> {
+    let mut sets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for (held, all) in opened {
+        for (worker, bound) in all {
+            if let Some(set) = sets.get_mut(worker) {
+                set.push((held.wanted.listener, bound));
+            }
+        }
+        sockets.lock().push(held);
+    }
+    sets
+}
+
+fn connections(model: &Model, workers: usize) -> usize {
+    let (max, too_many) =
+        connections_max(model.process.connections, raise_descriptor_limit(), workers);
+    if too_many {
+        tracing::warn!(
+            connections = max,
+            "the limit of open files is too low for so many connections; raise it (`ulimit -n`, LimitNOFILE=)"
+        );
+    }
+    max
+}
+
+fn worker_count(model: &Model) -> usize {
+    match model.process.workers {
+        Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        Workers::Fixed(count) => usize::from(count),
     }
 }
 
@@ -208,8 +283,24 @@ impl Running {
         self.drain_times.requests.max(self.drain_times.tunnels)
     }
 
+    /// A copy of each listening socket, for the process that takes over.
+    ///
+    /// # Errors
+    /// When descriptors have run out.
+    pub fn to_hand_over(&self) -> std::io::Result<Vec<Handed>> {
+        self.sockets.to_hand_over()
+    }
+
+    /// Numbers of the workers that have not ticked for so long. Those that ended in good order are
+    /// none of them.
+    pub fn stuck_workers(&self, limit: Duration) -> Vec<usize> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.pulse.stuck(ms(self.base.elapsed()), ms(limit))
+    }
+
     /// Takes no more connections and lets requests finish.
     pub fn begin_drain(&self) {
+        self.sockets.let_go();
         self.drain.begin();
     }
 
@@ -241,160 +332,4 @@ impl Running {
         }
         ended
     }
-}
-
-fn worker_count(model: &Model) -> usize {
-    match model.process.workers {
-        Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
-        Workers::Fixed(count) => usize::from(count),
-    }
-}
-
-/// Orders that wait for a worker.
-const ORDERS_MAX: usize = 16;
-
-/// The sockets of the first worker; the others get their like.
-type Sockets = Vec<(ListenerId, String, Bound)>;
-
-fn bind_all(model: &Model) -> Result<Sockets, StartFault> {
-    let mut sockets = Vec::new();
-    for (position, listener) in model.listeners.iter().enumerate() {
-        let id = ListenerId(u16::try_from(position).unwrap_or(u16::MAX));
-        let name = &listener.name.value;
-        for address in &listener.binds {
-            for address in bind_addresses(&address.value).map_err(|cause| StartFault::Name {
-                listener: name.clone(),
-                name: address.value.to_string(),
-                cause,
-            })? {
-                let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
-                let bound = bind(address, backlog).map_err(|fault| StartFault::Bind {
-                    listener: name.clone(),
-                    fault,
-                })?;
-                sockets.push((id, name.clone(), bound));
-            }
-        }
-    }
-    Ok(sockets)
-}
-
-/// The addresses that a bind address stands for.
-pub(crate) fn bind_addresses(address: &BindAddress) -> std::io::Result<Vec<SocketAddr>> {
-    match &address.host {
-        EndpointHost::Ip(ip) => Ok(vec![SocketAddr::new(*ip, address.port)]),
-        EndpointHost::Name(name) => {
-            let mut found: Vec<SocketAddr> =
-                (name.as_str(), address.port).to_socket_addrs()?.collect();
-            found.sort_unstable();
-            found.dedup();
-            // `localhost` is two addresses; a machine without IPv6 has only one of them.
-            let v6_only_loopback = |at: &SocketAddr| at.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST);
-            if found.len() > 1 && !has_ipv6() {
-                found.retain(|at| !v6_only_loopback(at));
-            }
-            Ok(found)
-        }
-    }
-}
-
-fn has_ipv6() -> bool {
-    std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
-}
-
-fn spawn_workers(
-    model: &Model,
-    shared: &Arc<Shared>,
-    sockets: Sockets,
-    workers: usize,
-    drain_times: DrainTimes,
-) -> Result<Vec<JoinHandle<std::io::Result<()>>>, StartFault> {
-    let mut sets: Vec<Vec<(ListenerId, Bound)>> = Vec::with_capacity(workers);
-    for _ in 1..workers {
-        let mut set = Vec::new();
-        for (id, name, bound) in &sockets {
-            let backlog = model
-                .listeners
-                .get(usize::from(id.0))
-                .map_or(1024, |it| it.backlog);
-            let like =
-                bind_like(bound, i32::try_from(backlog).unwrap_or(i32::MAX)).map_err(|fault| {
-                    StartFault::Bind {
-                        listener: name.clone(),
-                        fault,
-                    }
-                })?;
-            set.push((*id, like));
-        }
-        sets.push(set);
-    }
-    sets.push(
-        sockets
-            .into_iter()
-            .map(|(id, _, bound)| (id, bound))
-            .collect(),
-    );
-    let mut threads = Vec::with_capacity(workers);
-    for (index, set) in sets.into_iter().enumerate() {
-        let shared = shared.clone();
-        let (_, orders) = tokio::sync::mpsc::channel(ORDERS_MAX);
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || run_worker(|| make_worker(&shared, index), set, drain_times, orders))
-            .map_err(StartFault::Thread)?;
-        threads.push(thread);
-    }
-    Ok(threads)
-}
-
-fn make_worker(shared: &Shared, index: usize) -> Worker {
-    let view = View {
-        snapshot: shared.snapshot.clone(),
-        metrics: shared.registry.worker(index),
-        copies_answers: shared.copies_answers.clone(),
-        hostname: shared.hostname.clone(),
-    };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos() as u64;
-    // Not for secrets: only so that workers and restarts do not draw the same numbers.
-    let seed = now ^ (u64::from(std::process::id()) << 32) ^ ((index as u64 + 1) << 17);
-    let drain = shared.drain.clone();
-    Worker::new(
-        index,
-        shared.base,
-        drain,
-        shared.gate.clone(),
-        (view, shared.logs.buffer()),
-        seed,
-    )
-}
-
-/// By route: whether one of its logs asks for fields of the server's answer.
-fn copies_answers(snapshot: &Snapshot, specs: &[keel_observe::LogSpec]) -> Vec<bool> {
-    let asks: Vec<bool> = specs
-        .iter()
-        .map(|spec| spec.format.contains("upstream_http_") || spec.format.contains("sent_http_"))
-        .collect();
-    let any = |logs: &[usize]| {
-        logs.iter()
-            .any(|log| asks.get(*log).copied().unwrap_or(false))
-    };
-    let listeners = snapshot
-        .listeners
-        .iter()
-        .any(|listener| any(&listener.logs));
-    snapshot
-        .routes
-        .iter()
-        .map(|route| route.logs.as_ref().map_or(listeners, |logs| any(logs)))
-        .collect()
-}
-
-fn hostname() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
 }

@@ -1,7 +1,7 @@
 //! How the balancer fares, as the admin listener tells it: `/health`, `/stats`, `/metrics`.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use keel_config::Model;
 use keel_l7::{FixedAnswer, Produce, Snapshot};
@@ -11,6 +11,8 @@ use keel_types::{PoolId, ServerIndex};
 use serde_json::{Map, Value, json};
 
 use crate::compile::RuleSummary;
+use crate::overlay::Overlay;
+use crate::tally::Tally;
 use crate::tls::TlsWatch;
 
 /// One of our own pages.
@@ -27,6 +29,9 @@ pub enum Page {
 /// What can be asked of a running balancer. Cheap to ask; disturbs no worker.
 pub struct Status {
     pub(crate) generation: u64,
+    pub(crate) published_at: SystemTime,
+    pub(crate) changes: Overlay,
+    pub(crate) tally: Arc<Tally>,
     pub(crate) model: Arc<Model>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) registry: Registry,
@@ -93,7 +98,8 @@ impl Status {
         }
     }
 
-    fn now_ms(&self) -> u64 {
+    /// Time of the workers' clocks, in milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -224,13 +230,18 @@ fn json_answer(status: u16, value: &Value) -> FixedAnswer {
 /// The status, for pages that routes expose: they are compiled before there is one.
 #[derive(Debug, Default)]
 pub struct Handle {
-    status: OnceLock<Arc<Status>>,
+    status: Mutex<Option<Arc<Status>>>,
 }
 
 impl Handle {
-    /// Gives the handle its status; only the first one counts.
+    /// The status that holds from now on.
     pub(crate) fn set(&self, status: Arc<Status>) {
-        let _ = self.status.set(status);
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+    }
+
+    fn get(&self) -> Option<Arc<Status>> {
+        let status = self.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A page of it.
@@ -249,7 +260,7 @@ struct Exposed {
 
 impl Produce for Exposed {
     fn produce(&self) -> FixedAnswer {
-        match self.handle.status.get() {
+        match self.handle.get() {
             Some(status) => status.page(self.page),
             None => FixedAnswer {
                 status: 503,

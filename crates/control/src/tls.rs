@@ -17,19 +17,33 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Threads that look. Asking for an OCSP answer may take seconds: other listeners do not wait for that.
 const THREADS_MAX: usize = 4;
 
-/// Makes the TLS of all listeners, by position. This is where the state folder is written to.
+/// Makes the TLS of a listener; what runs with the same settings is taken over, with its sessions and
+/// tickets. This is where the state folder is written to.
 ///
 /// # Errors
-/// What the first listener's files or settings have wrong; a check found it before unless files changed since.
-pub(crate) fn plans(
-    starts: &[Option<TlsStart>],
+/// What the listener's files or settings have wrong; a check found it before unless files changed since.
+pub(crate) fn plan(
+    start: &TlsStart,
+    runs: Option<&(TlsStart, TlsPlan)>,
     workers: usize,
-) -> Result<Vec<Option<TlsPlan>>, StartFault> {
-    let make = |start: &Option<TlsStart>| start.as_ref().map(|it| plan(it, workers)).transpose();
-    starts.iter().map(make).collect()
+) -> Result<TlsPlan, StartFault> {
+    let acceptor = match runs {
+        Some((of, plan)) if of.settings == start.settings => plan.acceptor.clone(),
+        _ => acceptor(start)?,
+    };
+    // Connections are spread over the workers by the kernel, so each has its share of what is allowed.
+    let share = |all: u32| (all as usize).div_ceil(workers.max(1));
+    Ok(TlsPlan {
+        acceptor,
+        handshake_timeout_ms: start.handshake_timeout_ms,
+        handshakes_max: share(start.concurrent),
+        per_client: start
+            .per_client
+            .map(|all| u32::try_from(share(all)).unwrap_or(u32::MAX)),
+    })
 }
 
-fn plan(start: &TlsStart, workers: usize) -> Result<TlsPlan, StartFault> {
+fn acceptor(start: &TlsStart) -> Result<Arc<Acceptor>, StartFault> {
     let own = start.settings.self_signed.is_some();
     let (acceptor, notices) = Acceptor::new(start.settings.clone()).map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -47,16 +61,7 @@ fn plan(start: &TlsStart, workers: usize) -> Result<TlsPlan, StartFault> {
             true => {}
         }
     }
-    // Connections are spread over the workers by the kernel, so each has its share of what is allowed.
-    let share = |all: u32| (all as usize).div_ceil(workers.max(1));
-    Ok(TlsPlan {
-        acceptor: Arc::new(acceptor),
-        handshake_timeout_ms: start.handshake_timeout_ms,
-        handshakes_max: share(start.concurrent),
-        per_client: start
-            .per_client
-            .map(|all| u32::try_from(share(all)).unwrap_or(u32::MAX)),
-    })
+    Ok(Arc::new(acceptor))
 }
 
 /// The TLS of one listener, and what happened to it.
@@ -73,7 +78,7 @@ struct Watched {
 /// The TLS of all listeners and pools that have it.
 #[derive(Debug)]
 pub(crate) struct TlsWatch {
-    listeners: Vec<Watched>,
+    listeners: Vec<Arc<Watched>>,
     /// By the pool's name.
     pools: Vec<(String, Arc<Connector>)>,
 }
@@ -85,16 +90,16 @@ pub(crate) struct Watching {
 }
 
 impl TlsWatch {
-    /// Over all that a snapshot has.
-    pub(crate) fn new(snapshot: &Snapshot) -> TlsWatch {
-        let listeners = snapshot.listeners.iter().filter_map(|plan| {
-            Some(Watched {
-                listener: plan.name.clone(),
-                acceptor: plan.tls.as_ref()?.acceptor.clone(),
-                taken: AtomicU64::new(0),
-                refused: AtomicU64::new(0),
-                ocsp_fetched: AtomicU64::new(0),
-                ocsp_failed: AtomicU64::new(0),
+    /// Over all that a snapshot has. Counts of before go on by the listener's name.
+    pub(crate) fn new(snapshot: &Snapshot, before: Option<&TlsWatch>) -> TlsWatch {
+        let known = before.map_or(&[][..], |before| &before.listeners);
+        let live = snapshot.listeners.iter().filter(|plan| !plan.gone);
+        let listeners = live.filter_map(|plan| {
+            let acceptor = &plan.tls.as_ref()?.acceptor;
+            let known = known.iter().find(|it| it.listener == plan.name);
+            Some(match known {
+                Some(known) if Arc::ptr_eq(&known.acceptor, acceptor) => known.clone(),
+                _ => Arc::new(Watched::new(&plan.name, acceptor, known.map(Arc::as_ref))),
             })
         });
         let pools = snapshot.pools.iter().filter_map(|plan| {
@@ -105,6 +110,18 @@ impl TlsWatch {
             listeners: listeners.collect(),
             pools: pools.collect(),
         }
+    }
+
+    /// Whether the same things are looked at.
+    pub(crate) fn is_same(&self, other: &TlsWatch) -> bool {
+        let listeners = self.listeners.iter().zip(&other.listeners);
+        let pools = self.pools.iter().zip(&other.pools);
+        self.listeners.len() == other.listeners.len()
+            && self.pools.len() == other.pools.len()
+            && listeners.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
+            && pools
+                .into_iter()
+                .all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(&a.1, &b.1))
     }
 
     /// Starts the threads that look at the files once a second; none when there is nothing to look at.
@@ -158,6 +175,20 @@ impl TlsWatch {
 }
 
 impl Watched {
+    fn new(listener: &str, acceptor: &Arc<Acceptor>, before: Option<&Watched>) -> Watched {
+        let from = |count: fn(&Watched) -> &AtomicU64| {
+            AtomicU64::new(before.map_or(0, |it| count(it).load(Ordering::Relaxed)))
+        };
+        Watched {
+            listener: listener.to_owned(),
+            acceptor: acceptor.clone(),
+            taken: from(|it| &it.taken),
+            refused: from(|it| &it.refused),
+            ocsp_fetched: from(|it| &it.ocsp_fetched),
+            ocsp_failed: from(|it| &it.ocsp_failed),
+        }
+    }
+
     fn note(&self, event: &Event) {
         let listener = &self.listener;
         if event.is_warning() {
@@ -216,12 +247,23 @@ mod tests {
 
     /// The snapshot's TLS as the start makes it.
     fn watch(compiled: Compiled) -> (TlsWatch, Vec<Option<TlsPlan>>) {
-        let plans = plans(&compiled.tls, 2).expect("the files are good");
+        let plans: Vec<Option<TlsPlan>> = plans(&compiled.tls, 2).expect("the files are good");
         let mut snapshot = compiled.snapshot;
         for (listener, plan) in snapshot.listeners.iter_mut().zip(&plans) {
             listener.tls = plan.clone();
         }
-        (TlsWatch::new(&snapshot), plans)
+        (TlsWatch::new(&snapshot, None), plans)
+    }
+
+    fn plans(
+        starts: &[Option<TlsStart>],
+        workers: usize,
+    ) -> Result<Vec<Option<TlsPlan>>, StartFault> {
+        let make = |it: &Option<TlsStart>| {
+            let plan = it.as_ref().map(|it| plan(it, None, workers));
+            plan.transpose()
+        };
+        starts.iter().map(make).collect()
     }
 
     const SITE: &str = "\

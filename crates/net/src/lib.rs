@@ -27,6 +27,6 @@ pub use inherited::{Inherited, Origin};
 pub use io::{poll_read, poll_write_parts};
 pub use last::refuse_new;
 pub use limits::{descriptor_limit, raise_descriptor_limit};
-pub use listen::{BindFault, Bound, bind, bind_like, is_exhaustion};
+pub use listen::{BindFault, Bound, bind, bind_beside, bind_like, is_exhaustion};
 pub use pulse::Pulse;
 pub use sockets::{Handed, Label, Socket, SocketBook};

@@ -57,6 +57,11 @@ pub fn bind_like(bound: &Bound, backlog: i32) -> Result<Bound, BindFault> {
     open(bound.address, backlog, true).map_err(|error| explain(bound.address, error))
 }
 
+/// Listens on an address beside what this process has there already: it goes from one use to another.
+pub fn bind_beside(address: SocketAddr, backlog: i32) -> Result<Bound, BindFault> {
+    open(address, backlog, true).map_err(|error| explain(address, error))
+}
+
 /// Binds without `SO_REUSEPORT` and lets go again, to learn whether somebody is there.
 fn probe(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(

@@ -80,7 +80,7 @@ pub struct ClientCertificates {
 }
 
 /// TLS of a listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
     /// Sources of certificates; the first certificate of the first is the default.
     pub certificates: Vec<CertificateSource>,
@@ -161,7 +161,7 @@ pub enum ServerName {
 }
 
 /// TLS towards the servers of a pool.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSettings {
     /// Who may sign.
     pub roots: Roots,

@@ -7,22 +7,26 @@ mod edits;
 mod http2;
 mod logs;
 mod pools;
+mod protect;
 mod removed;
 mod report;
+mod retry;
 mod routes;
+mod sticky;
 mod summary;
 mod tls;
-
-use std::sync::Arc;
 
 use keel_config::Diagnostic;
 use keel_config::model::{ClientHeader, KeepId, Listener, Model};
 use keel_http::{HeadLimits, HeaderId};
 use keel_l7::{KeepRequestId, ListenerPlan, RequestIdPlan, Snapshot};
 use keel_observe::log::LogSpec;
-use keel_observe::{Names, PoolNames};
+use keel_observe::{AccessLog, Names, PoolNames};
+use keel_types::ListenerId;
 
-use crate::status::Handle;
+use crate::ground::Ground;
+use crate::overlay;
+pub(crate) use protect::retune;
 pub use removed::{Removed, RemovedNames};
 use report::Report;
 pub use summary::RuleSummary;
@@ -45,28 +49,49 @@ pub struct Compiled {
     pub removed: Removed,
     /// Routes that stand before those of the file (redirects of whole listeners).
     pub routes_before: usize,
-    /// Answers pages that routes expose, once the status is known.
-    pub handle: Arc<Handle>,
+    /// Ids of the listeners, in the order of the model.
+    pub(crate) ids: Vec<ListenerId>,
+    /// Live state by name, that of before where it goes on.
+    pub(crate) ground: Ground,
     /// Warnings.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Compiles a model.
+/// Compiles a model for a process that begins. Entries of pools that stand for servers to be found by
+/// name have none yet.
 ///
 /// # Errors
 /// All that the cores find wrong, errors and warnings.
 pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
-    let mut report = Report::new(model);
-    let handle = Arc::new(Handle::default());
+    match overlay::has_entries(model) {
+        true => compile_on(&overlay::expanded(model, &[]), &Ground::default()),
+        false => compile_on(model, &Ground::default()),
+    }
+}
+
+/// Compiles a model, each of whose entries is one server, so that live state goes on.
+pub(crate) fn compile_on(model: &Model, ground: &Ground) -> Result<Compiled, Vec<Diagnostic>> {
+    let (ids, places) = ground.place(model);
+    let mut report = Report::new(model, ground, ids.clone());
+    let mut next = ground.next();
     let logs = logs::specs(&mut report);
-    let pools = pools::plans(&mut report);
+    let pools = pools::plans(&mut report, &mut next);
     let tls = tls::listeners(&mut report);
-    let routes = routes::plans(&mut report, &handle);
-    let listeners = model
+    let routes = routes::plans(&mut report);
+    let mut listeners: Vec<ListenerPlan> = Vec::with_capacity(places.len());
+    let plans: Vec<ListenerPlan> = model
         .listeners
         .iter()
         .map(|it| listener(&mut report, it))
         .collect();
+    for id in 0..places.len() {
+        let here = ids.iter().position(|it| usize::from(it.0) == id);
+        match here.and_then(|at| plans.get(at)) {
+            Some(plan) => listeners.push(plan.clone()),
+            None => listeners.extend(ground.last_plan(id).map(|plan| gone(plan, ground, &logs))),
+        }
+    }
+    next.listeners = places;
     if report.failed() {
         return Err(report.sorted());
     }
@@ -75,7 +100,8 @@ pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
     };
     let rules = summary::rules(model);
     let removed = Removed::of(model, routes.before);
-    let names = names(model, &routes.names);
+    let names = names(model, &next, &routes.names);
+    next.shed = protect::shed(&model.shed, ground);
     let snapshot = Snapshot {
         listeners,
         router,
@@ -97,7 +123,7 @@ pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
                 KeepId::Never => KeepRequestId::Never,
             },
         ),
-        shed: None,
+        shed: next.shed.as_ref().map(|(_, shed)| shed.clone()),
     };
     Ok(Compiled {
         snapshot,
@@ -107,7 +133,8 @@ pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
         rules,
         removed,
         routes_before: routes.before,
-        handle,
+        ids,
+        ground: next,
         warnings: report.sorted(),
     })
 }
@@ -171,13 +198,21 @@ fn listener(report: &mut Report<'_>, listener: &Listener) -> ListenerPlan {
     }
 }
 
-fn names(model: &Model, routes: &[String]) -> Names {
+/// The plan of a listener that no configuration has any more, by which its connections end.
+fn gone(last: &ListenerPlan, ground: &Ground, logs: &[LogSpec]) -> ListenerPlan {
+    let opened = ground.snapshot.as_ref().map(|it| it.logs.as_slice());
+    let name = |at: &usize| opened.and_then(|all| all.get(*at)).map(AccessLog::name);
+    let now = |name: &str| logs.iter().position(|spec| spec.name == name);
+    ListenerPlan {
+        gone: true,
+        logs: last.logs.iter().filter_map(name).filter_map(now).collect(),
+        ..last.clone()
+    }
+}
+
+fn names(model: &Model, ground: &Ground, routes: &[String]) -> Names {
     Names {
-        listeners: model
-            .listeners
-            .iter()
-            .map(|it| it.name.value.clone())
-            .collect(),
+        listeners: ground.listeners.iter().map(|it| it.name.clone()).collect(),
         routes: routes.to_vec(),
         pools: model
             .pools

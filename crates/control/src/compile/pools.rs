@@ -3,27 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keel_balance::{
-    Algorithm, Balancer, EndpointSpec, EndpointState, FailureSet, HashScheme, IpHashMode, Tie,
-};
+use keel_balance::{Algorithm, Balancer, EndpointSpec, EndpointState, HashScheme, IpHashMode, Tie};
 use keel_config::codes;
 use keel_config::model::{self, EndpointHost, HostHeader, Pool};
-use keel_http::grpc::Code;
-use keel_l7::{HashKey, HostPlan, PoolPlan, RetryPlan};
+use keel_l7::{HashKey, HostPlan, PoolPlan};
+use keel_tls::{ClientSettings, Connector};
 use keel_types::PoolId;
-use keel_upstream::{KeepAlive, Server, ServerAddress, ServerKey, ServerKeys};
+use keel_upstream::{KeepAlive, Server, ServerAddress};
 
-use super::{Report, edits, http2, tls};
+use super::{Report, edits, http2, protect, retry, sticky, tls};
+use crate::ground::{Ground, PoolUnits, ServerUnit};
 
-/// The plans of all pools; `None` when one cannot be made.
-pub(super) fn plans(report: &mut Report<'_>) -> Option<Vec<PoolPlan>> {
-    let mut keys = ServerKeys::new();
+/// The plans of all pools, and their live state; `None` when one cannot be made.
+pub(super) fn plans(report: &mut Report<'_>, next: &mut Ground) -> Option<Vec<PoolPlan>> {
     let mut plans = Vec::with_capacity(report.model.pools.len());
     let mut whole = true;
     for (position, pool) in report.model.pools.iter().enumerate() {
         let id = PoolId(u16::try_from(position).unwrap_or(u16::MAX));
-        match plan(report, id, pool, &mut keys) {
-            Some(plan) => plans.push(plan),
+        match plan(report, id, pool) {
+            Some((plan, units)) => {
+                plans.push(plan);
+                next.pools.insert(pool.name.value.clone(), units);
+            }
             None => whole = false,
         }
     }
@@ -44,99 +45,151 @@ pub(super) fn host(header: &HostHeader) -> HostPlan {
     }
 }
 
-fn plan(
-    report: &mut Report<'_>,
-    id: PoolId,
-    pool: &Pool,
-    keys: &mut ServerKeys,
-) -> Option<PoolPlan> {
-    let servers: Vec<Arc<Server>> = pool
-        .servers
-        .iter()
-        .map(|it| Arc::new(server(it, keys.give())))
-        .collect();
-    let endpoints = pool
-        .servers
-        .iter()
-        .map(|server| (endpoint(server), Arc::new(EndpointState::new())))
-        .collect();
-    let balancer = match Balancer::new(algorithm(pool), endpoints) {
+fn plan(report: &mut Report<'_>, id: PoolId, pool: &Pool) -> Option<(PoolPlan, PoolUnits)> {
+    let before = report.ground.pools.get(&pool.name.value);
+    let connector = tls::connector(report, pool, before);
+    let servers = servers(report.ground, before, pool, connector.as_ref());
+    let endpoints = pool.servers.iter().zip(&servers);
+    let endpoints = endpoints.map(|(server, unit)| (endpoint(server), unit.state.clone()));
+    let rules = protect::rules(pool);
+    let balancer = match Balancer::with_rules(algorithm(pool), endpoints.collect(), rules) {
         Ok(balancer) => balancer,
         Err(fault) => {
-            report.add(
-                &codes::BAD_BALANCE,
-                pool.balance.span,
-                fault.to_string(),
-                "",
-            );
+            let what = fault.to_string();
+            report.add(&codes::BAD_BALANCE, pool.balance.span, what, "");
             return None;
         }
     };
-    Some(PoolPlan {
-        pool: Arc::new(keel_upstream::Pool {
-            id,
-            name: pool.name.value.clone(),
-            balancer,
-            servers,
-            keep_alive: KeepAlive {
-                connections_max: pool.keepalive.connections as usize,
-                idle_timeout_ms: ms(pool.keepalive.idle),
-                requests_max: pool.keepalive.requests,
-            },
-            connect_timeout_ms: ms(pool.timeouts.connect),
-            read_timeout_ms: ms(pool.timeouts.read),
-            send_timeout_ms: ms(pool.timeouts.send),
-        }),
+    let own = |unit: &ServerUnit| unit.breaker.clone();
+    let mut plan = PoolPlan {
+        pool: Arc::new(pool_of(id, pool, balancer, &servers)),
         protocol: http2::protocol(pool.protocol),
         http2: http2::servers(&pool.http2),
-        tls: tls::connector(report, pool),
-        retry: RetryPlan {
-            tries_max: pool.retry.tries,
-            grpc: pool.retry.grpc.iter().map(grpc_code).collect(),
-            ..RetryPlan::default()
-        },
+        tls: connector.as_ref().map(|(_, connector)| connector.clone()),
+        retry: retry::plan(&pool.retry),
         budget: None,
-        failures: FailureSet::default(),
+        failures: protect::failures(pool),
         breaker: None,
-        server_breakers: Vec::new(),
+        server_breakers: servers.iter().filter_map(own).collect(),
         limiter: None,
         limits: None,
         queue: None,
+        sticky: None,
         hedger: None,
-        load_report: None,
+        load_report: pool
+            .load_report
+            .as_ref()
+            .map(|name| name.value.to_ascii_lowercase()),
         hash_key: hash_key(pool),
         request_edits: edits::level(report, &pool.request_headers),
         host: Some(host(&pool.host)),
         tunnel_timeout_ms: ms(pool.timeouts.tunnel),
-    })
+    };
+    protect::units(pool, before, &mut plan);
+    let bindings = sticky::plan(report, pool, before, &mut plan);
+    let named = |unit: ServerUnit| (unit.server.name.clone(), unit);
+    let units = PoolUnits {
+        servers: servers.into_iter().map(named).collect(),
+        protocol: Some(pool.protocol),
+        connector,
+        budget: plan.budget.clone(),
+        breaker: plan.breaker.clone(),
+        limiter: plan.limiter.clone(),
+        limits: plan.limits.clone(),
+        queue: plan.queue.clone(),
+        hedger: plan.hedger.clone(),
+        bindings,
+    };
+    Some((plan, units))
 }
 
-fn grpc_code(status: &model::GrpcStatus) -> Code {
-    match status {
-        model::GrpcStatus::Cancelled => Code::Cancelled,
-        model::GrpcStatus::Unknown => Code::Unknown,
-        model::GrpcStatus::DeadlineExceeded => Code::DeadlineExceeded,
-        model::GrpcStatus::ResourceExhausted => Code::ResourceExhausted,
-        model::GrpcStatus::Aborted => Code::Aborted,
-        model::GrpcStatus::Internal => Code::Internal,
-        model::GrpcStatus::Unavailable => Code::Unavailable,
+fn pool_of(
+    id: PoolId,
+    pool: &Pool,
+    balancer: Balancer,
+    servers: &[ServerUnit],
+) -> keel_upstream::Pool {
+    keel_upstream::Pool {
+        id,
+        name: pool.name.value.clone(),
+        balancer,
+        servers: servers.iter().map(|unit| unit.server.clone()).collect(),
+        keep_alive: KeepAlive {
+            connections_max: pool.keepalive.connections as usize,
+            idle_timeout_ms: ms(pool.keepalive.idle),
+            requests_max: pool.keepalive.requests,
+        },
+        connect_timeout_ms: ms(pool.timeouts.connect),
+        read_timeout_ms: ms(pool.timeouts.read),
+        send_timeout_ms: ms(pool.timeouts.send),
     }
 }
 
-fn server(server: &model::Server, key: ServerKey) -> Server {
-    let address = &server.address;
-    let host = match &address.host {
-        EndpointHost::Ip(ip) => ip.to_string(),
-        EndpointHost::Name(name) => name.clone(),
+/// Live state of the servers. The state of a server goes on while its address is the same, its
+/// connections while TLS and protocol are too.
+fn servers(
+    ground: &Ground,
+    before: Option<&PoolUnits>,
+    pool: &Pool,
+    connector: Option<&(ClientSettings, Arc<Connector>)>,
+) -> Vec<ServerUnit> {
+    let settings = connector.map(|(settings, _)| settings);
+    let same_link = before.is_some_and(|it| {
+        it.protocol == Some(pool.protocol)
+            && it.connector.as_ref().map(|(settings, _)| settings) == settings
+    });
+    let of = |server: &model::Server| {
+        let address = address(server);
+        let known = before.and_then(|it| it.servers.get(&server.name.value));
+        let known = known.filter(|it| it.server.address == address);
+        let mut unit = match known {
+            Some(known) if same_link => known.clone(),
+            Some(known) => {
+                let unit = new_server(ground, server, address, known.state.clone());
+                unit.server
+                    .resolved
+                    .store(known.server.resolved.load_full());
+                unit
+            }
+            None => {
+                let state = Arc::new(EndpointState::new());
+                // One that joins a pool that serves warms up like one that came back.
+                if before.is_some() && pool.slow_start.is_some() {
+                    state.begin_slowly(ground.now_ms);
+                }
+                new_server(ground, server, address, state)
+            }
+        };
+        unit.breaker = protect::server_breaker(pool, known);
+        unit
     };
-    Server::new(
-        key,
-        server.name.value.clone(),
-        ServerAddress {
-            host,
-            port: address.port,
+    pool.servers.iter().map(of).collect()
+}
+
+fn new_server(
+    ground: &Ground,
+    server: &model::Server,
+    address: ServerAddress,
+    state: Arc<EndpointState>,
+) -> ServerUnit {
+    let key = ground.new_key();
+    ServerUnit {
+        server: Arc::new(Server::new(key.key, server.name.value.clone(), address)),
+        _key: key,
+        state,
+        breaker: None,
+    }
+}
+
+fn address(server: &model::Server) -> ServerAddress {
+    let address = &server.address;
+    ServerAddress {
+        host: match &address.host {
+            EndpointHost::Ip(ip) => ip.to_string(),
+            EndpointHost::Name(name) => name.clone(),
         },
-    )
+        port: address.port,
+    }
 }
 
 fn endpoint(server: &model::Server) -> EndpointSpec {

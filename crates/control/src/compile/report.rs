@@ -3,18 +3,27 @@
 use keel_config::model::Model;
 use keel_config::{Code, Diagnostic, FINDINGS_MAX, Severity, Span, codes};
 use keel_http::template::{Template, TemplateFault};
+use keel_types::ListenerId;
+
+use crate::ground::Ground;
 
 /// What was found so far in a model.
 pub(crate) struct Report<'a> {
     pub(crate) model: &'a Model,
+    /// Live state that may go on.
+    pub(crate) ground: &'a Ground,
+    /// Ids of the listeners, in the order of the model.
+    pub(crate) ids: Vec<ListenerId>,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(model: &'a Model) -> Report<'a> {
+    pub(crate) fn new(model: &'a Model, ground: &'a Ground, ids: Vec<ListenerId>) -> Report<'a> {
         Report {
             model,
+            ground,
+            ids,
             errors: Vec::new(),
             warnings: Vec::new(),
         }

@@ -6,18 +6,19 @@ use keel_balance::Split;
 use keel_config::model::{
     self, Condition, ErrorPages, FieldTest, Redirect, Respond, Route, SplitBy,
 };
-use keel_config::{Code, Diagnostic, Span, codes};
+use keel_config::{Code, Diagnostic, Span, Spanned, codes};
 use keel_l7::{
-    Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, RoutePlan, RouteTimeouts, Target,
-    XForwarded,
+    Edits, ErrorPage, FixedAnswer, ForwardedPlan, HashKey, RetryPlan, RoutePlan, RouteTimeouts,
+    Target, XForwarded,
 };
 use keel_route::{
     HostPattern, Matcher, PathInMatcher, PathPattern, RouteFault, RouteSpec, Router, Step, TlsFact,
     ValueTest,
 };
+use keel_types::ListenerId;
 
 use super::pools::{host, ms};
-use super::{Report, edits, logs};
+use super::{Report, edits, logs, retry};
 use crate::status::{Handle, Page};
 
 /// The routes of a snapshot.
@@ -39,8 +40,9 @@ type Places = Vec<(PathInMatcher, Span, &'static Code)>;
 const NO_PATTERN: &Code = &codes::OUT_OF_RANGE;
 
 /// Compiles all routes.
-pub(super) fn plans(report: &mut Report<'_>, handle: &Arc<Handle>) -> Routes {
+pub(super) fn plans(report: &mut Report<'_>) -> Routes {
     let model = report.model;
+    let handle = &report.ground.handle;
     let mut specs = Vec::new();
     let mut plans = Vec::new();
     let mut places: Vec<Places> = Vec::new();
@@ -50,7 +52,7 @@ pub(super) fn plans(report: &mut Report<'_>, handle: &Arc<Handle>) -> Routes {
             continue;
         };
         let name = format!("{} redirect", listener.name.value);
-        let id = u16::try_from(position).unwrap_or(u16::MAX);
+        let id = report.ids.get(position).map_or(u16::MAX, |id| id.0);
         specs.push(RouteSpec {
             name: name.clone(),
             matcher: Matcher::Listener(vec![id]),
@@ -63,7 +65,8 @@ pub(super) fn plans(report: &mut Report<'_>, handle: &Arc<Handle>) -> Routes {
     for route in &model.routes {
         // The whole comes first: a part that is all of it says more.
         let mut found = vec![(PathInMatcher::default(), route.condition.span, NO_PATTERN)];
-        let matcher = matcher(&route.condition.value, &mut Vec::new(), &mut found);
+        let ids = &report.ids;
+        let matcher = matcher(&route.condition.value, ids, &mut Vec::new(), &mut found);
         specs.push(RouteSpec {
             name: route.name.value.clone(),
             matcher,
@@ -140,11 +143,16 @@ fn warn_unreachable(report: &mut Report<'_>, router: &Router, before: usize) {
 }
 
 /// A condition as a matcher; notes where each part was written.
-fn matcher(condition: &Condition, path: &mut Vec<Step>, places: &mut Places) -> Matcher {
+fn matcher(
+    condition: &Condition,
+    ids: &[ListenerId],
+    path: &mut Vec<Step>,
+    places: &mut Places,
+) -> Matcher {
     let mut list = |conditions: &[Condition], step: fn(usize) -> Step, path: &mut Vec<Step>| {
         let parts = conditions.iter().enumerate().map(|(position, condition)| {
             path.push(step(position));
-            let part = matcher(condition, path, places);
+            let part = matcher(condition, ids, path, places);
             path.pop();
             part
         });
@@ -156,11 +164,14 @@ fn matcher(condition: &Condition, path: &mut Vec<Step>, places: &mut Places) -> 
         Condition::Any(any) => Matcher::Any(list(any, Step::Any, path)),
         Condition::Not(not) => {
             path.push(Step::Not);
-            let part = matcher(not, path, places);
+            let part = matcher(not, ids, path, places);
             path.pop();
             Matcher::Not(Box::new(part))
         }
-        Condition::Listener(ids) => Matcher::Listener(ids.iter().map(|id| id.value.0).collect()),
+        Condition::Listener(positions) => {
+            let id = |at: &Spanned<ListenerId>| ids.get(usize::from(at.value.0)).map(|id| id.0);
+            Matcher::Listener(positions.iter().filter_map(id).collect())
+        }
         Condition::Host(hosts) => {
             let hosts = hosts.iter().map(|host| {
                 (
@@ -312,7 +323,7 @@ fn plan(
         name: route.name.value.clone(),
         target: target(report, route, handle),
         body_bytes_max: route.body_limit,
-        retry: None,
+        retry: route_retry(model, route),
         timeouts: RouteTimeouts {
             connect_ms: times.connect.map(ms),
             read_ms: times.read.map(ms),
@@ -333,6 +344,21 @@ fn plan(
             shared_pages.clone()
         },
     }
+}
+
+/// The route's own settings of retries, over those of its pool. Parts of a split that say different
+/// things share the first one's for what the route leaves open.
+fn route_retry(model: &model::Model, route: &Route) -> Option<RetryPlan> {
+    if route.retry == model::RouteRetry::default() {
+        return None;
+    }
+    let pool = match &route.target.value {
+        model::Target::Pool(pool) => pool.value,
+        model::Target::Split(split) => split.parts.first()?.pool.value,
+        _ => return None,
+    };
+    let pool = model.pools.get(usize::from(pool.0))?;
+    Some(retry::plan(&route.retry.over(&pool.retry)))
 }
 
 fn target(report: &mut Report<'_>, route: &Route, handle: &Arc<Handle>) -> Target {

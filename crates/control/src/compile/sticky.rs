@@ -6,7 +6,8 @@ use keel_balance::StickySettings;
 use keel_config::codes;
 use keel_config::model::{self, LearnFrom, Model, Pool, Sticky, StickyBy, StickyCookie};
 use keel_l7::{
-    Bindings, CookiePlan, CookieSettings, KnownBy, PoolPlan, SameSite, Secure, StickyPlan, TablePlan,
+    Bindings, CookiePlan, CookieSettings, KnownBy, PoolPlan, SameSite, Secure, StickyPlan,
+    TablePlan,
 };
 use keel_tls::MacKey;
 

@@ -19,6 +19,7 @@ use keel_tls::{
 
 use super::Report;
 use super::pools::ms;
+use crate::ground::PoolUnits;
 
 /// Folder of the local CA in the state folder.
 const CA_FOLDER: &str = "ca";
@@ -47,7 +48,11 @@ pub(super) fn listeners(report: &mut Report<'_>) -> Vec<Option<TlsStart>> {
     let start = |listener: &Listener| {
         let tls = listener.tls.as_ref()?;
         let settings = settings(model, listener, tls);
-        judge(report, tls, &settings);
+        // One that runs looks after its files itself.
+        let runs = report.ground.tls(&listener.name.value);
+        if runs.is_none_or(|(start, _)| start.settings != settings) {
+            judge(report, tls, &settings);
+        }
         Some(TlsStart {
             listener: listener.name.value.clone(),
             settings,
@@ -171,10 +176,21 @@ fn warn_of_end(report: &mut Report<'_>, tls: &Spanned<ListenerTls>, one: &Certif
     report.add(&codes::CERTIFICATE, span, what, "renew it");
 }
 
-/// TLS towards the servers of a pool; `None` when it has none, or when something is wrong, which is reported.
-pub(super) fn connector(report: &mut Report<'_>, pool: &Pool) -> Option<Arc<Connector>> {
+/// TLS towards the servers of a pool with its settings; `None` when it has none, or when something is wrong, which
+/// is reported. That of before when the settings are the same: its sessions live on.
+pub(super) fn connector(
+    report: &mut Report<'_>,
+    pool: &Pool,
+    before: Option<&PoolUnits>,
+) -> Option<(ClientSettings, Arc<Connector>)> {
     let tls = pool.tls.as_ref()?;
-    match Connector::new(client_settings(pool, tls)) {
+    let settings = client_settings(pool, tls);
+    if let Some(before) = before.and_then(|it| it.connector.as_ref())
+        && before.0 == settings
+    {
+        return Some(before.clone());
+    }
+    match Connector::new(settings.clone()) {
         Ok((connector, notices)) => {
             // Loading told of certificates that are not verified.
             let told = |notice: &&Notice| notice.warning && notice.setting != Setting::Verify;
@@ -182,7 +198,7 @@ pub(super) fn connector(report: &mut Report<'_>, pool: &Pool) -> Option<Arc<Conn
                 let span = pool_span(tls, notice.setting, &notice.what);
                 warn(report, span, notice);
             }
-            Some(Arc::new(connector))
+            Some((settings, Arc::new(connector)))
         }
         Err(faults) => {
             for fault in &faults {

@@ -1,0 +1,209 @@
+//! Live state by name: what a configuration is compiled on, so that what stays is the same object.
+//!
+//! Invariant: a compile reads the ground and makes the next one; it changes nothing. One that fails is
+//! dropped, and so are the keys that it gave to new servers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use keel_balance::{Breaker, EndpointState, Hedger, Limiter, RetryBudget};
+use keel_config::model::{self, BindAddress, Model};
+use keel_l7::{Bindings, ListenerPlan, PoolLimits, Queue, Shed, Snapshot, TlsPlan};
+use keel_tls::{ClientSettings, Connector};
+use keel_types::ListenerId;
+use keel_upstream::{Server, ServerKey, ServerKeys};
+
+use crate::compile::TlsStart;
+use crate::secret::OwnSecret;
+use crate::status::Handle;
+
+/// What there is, by name. The default is that of a process that begins.
+#[derive(Debug, Default)]
+pub(crate) struct Ground {
+    keys: Keys,
+    /// By name.
+    pub(crate) pools: HashMap<String, PoolUnits>,
+    /// By `ListenerId`.
+    pub(crate) listeners: Vec<ListenerUnit>,
+    /// What persistence is made with when the configuration has no secret.
+    pub(crate) secret: Arc<OwnSecret>,
+    /// With what it was made of.
+    pub(crate) shed: Option<(model::Shed, Arc<Shed>)>,
+    /// What workers serve from; `None` before the start.
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
+    /// Answers the pages that routes expose.
+    pub(crate) handle: Arc<Handle>,
+    /// Time of the workers' clocks, in milliseconds.
+    pub(crate) now_ms: u64,
+}
+
+/// Live state of a pool.
+#[derive(Debug, Default)]
+pub(crate) struct PoolUnits {
+    /// By name.
+    pub(crate) servers: HashMap<String, ServerUnit>,
+    pub(crate) protocol: Option<model::ServerProtocol>,
+    /// TLS towards its servers, with what it was made of.
+    pub(crate) connector: Option<(ClientSettings, Arc<Connector>)>,
+    pub(crate) budget: Option<Arc<RetryBudget>>,
+    pub(crate) breaker: Option<Arc<Breaker>>,
+    pub(crate) limiter: Option<Arc<Limiter>>,
+    pub(crate) limits: Option<Arc<PoolLimits>>,
+    pub(crate) queue: Option<Arc<Queue>>,
+    pub(crate) hedger: Option<Arc<Hedger>>,
+    /// Who is bound to which server.
+    pub(crate) bindings: Option<Arc<Bindings>>,
+}
+
+/// Live state of a server.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerUnit {
+    /// Held, so that it is taken back in time.
+    pub(crate) _key: Arc<Key>,
+    pub(crate) server: Arc<Server>,
+    pub(crate) state: Arc<EndpointState>,
+    pub(crate) breaker: Option<Arc<Breaker>>,
+}
+
+/// A place of a listener. Places are never taken out: ids are positions.
+#[derive(Debug, Clone)]
+pub(crate) struct ListenerUnit {
+    pub(crate) name: String,
+    pub(crate) binds: Vec<BindAddress>,
+    /// No configuration has it any more.
+    pub(crate) gone: bool,
+    /// Nobody is connected to one that is gone: its place may be given to another.
+    pub(crate) empty: bool,
+    /// Its TLS, with what it was made of.
+    pub(crate) tls: Option<(TlsStart, TlsPlan)>,
+}
+
+/// Gives out the keys of servers.
+#[derive(Debug, Clone, Default)]
+struct Keys(Arc<Mutex<ServerKeys>>);
+
+/// A server's key; taken back when nothing that is or may be served has it any more.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) key: ServerKey,
+    keys: Keys,
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.keys.lock().take_back(self.key);
+    }
+}
+
+impl Keys {
+    fn lock(&self) -> std::sync::MutexGuard<'_, ServerKeys> {
+        // Each call leaves the table whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ground {
+    /// The ground that follows, still without pools and listeners.
+    pub(crate) fn next(&self) -> Ground {
+        Ground {
+            keys: self.keys.clone(),
+            handle: self.handle.clone(),
+            secret: self.secret.clone(),
+            ..Ground::default()
+        }
+    }
+
+    /// A key for a server that is new.
+    pub(crate) fn new_key(&self) -> Arc<Key> {
+        Arc::new(Key {
+            key: self.keys.lock().give(),
+            keys: self.keys.clone(),
+        })
+    }
+
+    /// The TLS of the listener of this name, while it has one.
+    pub(crate) fn tls(&self, listener: &str) -> Option<&(TlsStart, TlsPlan)> {
+        let unit = self.listeners.iter().find(|it| it.name == listener)?;
+        unit.tls.as_ref()
+    }
+
+    /// The plan of a listener that is gone: its connections end by it.
+    pub(crate) fn last_plan(&self, id: usize) -> Option<&ListenerPlan> {
+        self.snapshot.as_ref()?.listeners.get(id)
+    }
+
+    /// Ids for the listeners of a model, in its order, and all places as they are then. A name keeps
+    /// its id. A new name that takes over an address of one that goes takes over its id too, and with
+    /// it the sockets and what waits in them.
+    pub(crate) fn place(&self, model: &Model) -> (Vec<ListenerId>, Vec<ListenerUnit>) {
+        let mut units = self.listeners.clone();
+        let mut ids: Vec<Option<usize>> = Vec::with_capacity(model.listeners.len());
+        for listener in &model.listeners {
+            let same = |unit: &ListenerUnit| unit.name == listener.name.value;
+            ids.push(units.iter().position(same));
+        }
+        for at in 0..ids.len() {
+            let (Some(None), Some(listener)) = (ids.get(at), model.listeners.get(at)) else {
+                continue;
+            };
+            let shares = |unit: &ListenerUnit| {
+                let has = |bind: &BindAddress| listener.binds.iter().any(|it| it.value == *bind);
+                !unit.gone && unit.binds.iter().any(has)
+            };
+            let free = |id: &usize| !ids.contains(&Some(*id));
+            let left = |test: &dyn Fn(&ListenerUnit) -> bool| {
+                let all = units.iter().enumerate();
+                let mut found = all.filter(|(_, unit)| test(unit)).map(|(id, _)| id);
+                found.find(&free)
+            };
+            let id = left(&shares).or_else(|| left(&|unit| unit.gone && unit.empty));
+            let id = id.unwrap_or_else(|| {
+                units.push(ListenerUnit::default());
+                units.len() - 1
+            });
+            if let Some(slot) = ids.get_mut(at) {
+                *slot = Some(id);
+            }
+        }
+        let mut after: Vec<ListenerUnit> = units;
+        for (id, unit) in after.iter_mut().enumerate() {
+            let stays = ids.contains(&Some(id));
+            unit.gone = !stays;
+        }
+        for (id, listener) in ids.iter().flatten().zip(&model.listeners) {
+            if let Some(unit) = after.get_mut(*id) {
+                unit.name.clone_from(&listener.name.value);
+                unit.binds = listener.binds.iter().map(|it| it.value.clone()).collect();
+                unit.empty = false;
+            }
+        }
+        let ids = ids.into_iter().flatten();
+        let ids = ids.map(|id| ListenerId(u16::try_from(id).unwrap_or(u16::MAX)));
+        (ids.collect(), after)
+    }
+}
+
+impl Default for ListenerUnit {
+    fn default() -> ListenerUnit {
+        ListenerUnit {
+            name: String::new(),
+            binds: Vec::new(),
+            gone: true,
+            empty: true,
+            tls: None,
+        }
+    }
+}
+
+/// The live object of before when its settings are those that are wanted, else a new one.
+pub(crate) fn kept<T, S: PartialEq>(
+    before: Option<&Arc<T>>,
+    settings: impl FnOnce(&T) -> &S,
+    wanted: S,
+    make: impl FnOnce(S) -> T,
+) -> Arc<T> {
+    match before {
+        Some(before) if *settings(before) == wanted => before.clone(),
+        _ => Arc::new(make(wanted)),
+    }
+}

@@ -1,0 +1,293 @@
+//! The model in force: the file's, with the servers that were found by name and with what was changed
+//! at run time.
+//!
+//! Changes are kept by the names of pools and servers, apart from the model: each new model is made of
+//! the file's anew, so that there is never a replay of differences.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keel_config::model::{Discover, Model, Server};
+use keel_config::{SERVERS_MAX, Spanned};
+
+use crate::Actor;
+use crate::change::{Change, ChangeFault, Found, NewServer, ServerState};
+
+/// Largest weight, as in a file.
+const WEIGHT_MAX: u32 = 65_535;
+/// Longest name of a server that is added.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Whether a pool has entries that stand for servers to be found by name.
+pub(crate) fn has_entries(model: &Model) -> bool {
+    let mut servers = model.pools.iter().flat_map(|pool| &pool.servers);
+    servers.any(|server| server.discover != Discover::One)
+}
+
+/// The model with each entry that stands for several servers replaced by those that were found.
+pub(crate) fn expanded(model: &Model, found: &[Found]) -> Model {
+    let mut model = model.clone();
+    for pool in &mut model.pools {
+        let entries = std::mem::take(&mut pool.servers);
+        for (position, entry) in entries.into_iter().enumerate() {
+            if entry.discover == Discover::One {
+                pool.servers.push(entry);
+                continue;
+            }
+            let here = |it: &&Found| it.pool == pool.name.value && it.entry == position;
+            for server in found.iter().filter(here).flat_map(|it| &it.servers) {
+                let taken = |it: &Server| it.name.value == server.name;
+                if pool.servers.iter().any(taken) {
+                    continue;
+                }
+                pool.servers.push(Server {
+                    name: Spanned::new(server.name.clone(), entry.name.span),
+                    address: Spanned::new(server.address.clone(), entry.address.span),
+                    weight: server.weight.unwrap_or(entry.weight),
+                    tier: server.tier.unwrap_or(entry.tier),
+                    discover: Discover::One,
+                    ..entry.clone()
+                });
+            }
+        }
+    }
+    model
+}
+
+/// What was changed at run time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Overlay {
+    /// By the pool's name.
+    pub(crate) pools: BTreeMap<String, PoolOverlay>,
+}
+
+/// What was changed of one pool.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct PoolOverlay {
+    /// Servers that the file does not have, by name in the order in which they were added.
+    pub(crate) added: Vec<(String, NewServer)>,
+    /// Servers of the file that are taken out.
+    pub(crate) removed: BTreeSet<String>,
+    /// Changes of servers of the file and of added ones.
+    pub(crate) servers: BTreeMap<String, ServerOverlay>,
+}
+
+/// What was changed of one server.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ServerOverlay {
+    pub(crate) weight: Option<u32>,
+    pub(crate) state: Option<ServerState>,
+    /// Who changed its state last, and when, on the workers' clocks.
+    pub(crate) by: String,
+    pub(crate) at_ms: u64,
+}
+
+impl Overlay {
+    /// The model with the changes. `model` has one server in each entry.
+    pub(crate) fn apply(&self, mut model: Model) -> Model {
+        for pool in &mut model.pools {
+            let Some(changes) = self.pools.get(&pool.name.value) else {
+                continue;
+            };
+            let pattern = pool.servers.first().cloned();
+            pool.servers
+                .retain(|server| !changes.removed.contains(&server.name.value));
+            for (name, server) in &changes.added {
+                if let Some(pattern) = &pattern {
+                    pool.servers.push(added(name, server, pattern));
+                }
+            }
+            for server in &mut pool.servers {
+                if let Some(change) = changes.servers.get(&server.name.value) {
+                    change.apply(server);
+                }
+            }
+        }
+        model
+    }
+
+    /// Takes a change, by whom and when. `now` is the model in force.
+    pub(crate) fn change(
+        &mut self,
+        change: &Change,
+        now: &Model,
+        (by, at_ms): (&Actor, u64),
+    ) -> Result<(), ChangeFault> {
+        let name = change.pool();
+        let pool = now.pools.iter().find(|pool| pool.name.value == name);
+        let pool = pool.ok_or_else(|| ChangeFault::NoPool(name.to_owned()))?;
+        let has = |server: &str| pool.servers.iter().any(|it| it.name.value == server);
+        let known = |server: &str| match has(server) {
+            true => Ok(()),
+            false => Err(ChangeFault::NoServer {
+                pool: name.to_owned(),
+                server: server.to_owned(),
+                has: pool
+                    .servers
+                    .iter()
+                    .map(|it| it.name.value.clone())
+                    .collect(),
+            }),
+        };
+        match change {
+            Change::AddServer { server, .. } => {
+                let own = server_name(server);
+                check_new(&own, server)?;
+                if has(&own) {
+                    return Err(ChangeFault::Exists {
+                        pool: name.to_owned(),
+                        server: own,
+                    });
+                }
+                if pool.servers.len() >= SERVERS_MAX {
+                    let what = format!(
+                        "pool `{name}` has {SERVERS_MAX} servers, and no more are possible"
+                    );
+                    return Err(ChangeFault::Bad(what));
+                }
+                let changes = self.pools.entry(name.to_owned()).or_default();
+                changes.servers.remove(&own);
+                changes.added.push((own, server.clone()));
+            }
+            Change::RemoveServer { server, .. } => {
+                known(server)?;
+                if pool.servers.len() == 1 {
+                    let what = format!(
+                        "`{server}` is the only server of pool `{name}`: add another one first, or take it down"
+                    );
+                    return Err(ChangeFault::Bad(what));
+                }
+                let changes = self.pools.entry(name.to_owned()).or_default();
+                let before = changes.added.len();
+                changes.added.retain(|(own, _)| own != server);
+                if changes.added.len() == before {
+                    changes.removed.insert(server.clone());
+                }
+                changes.servers.remove(server);
+            }
+            Change::SetState { server, state, .. } => {
+                known(server)?;
+                let changes = self.server(name, server);
+                changes.state = Some(*state);
+                changes.by = by.to_string();
+                changes.at_ms = at_ms;
+            }
+            Change::SetWeight { server, weight, .. } => {
+                known(server)?;
+                check_weight(*weight)?;
+                self.server(name, server).weight = Some(*weight);
+            }
+        }
+        Ok(())
+    }
+
+    fn server(&mut self, pool: &str, server: &str) -> &mut ServerOverlay {
+        let pool = self.pools.entry(pool.to_owned()).or_default();
+        pool.servers.entry(server.to_owned()).or_default()
+    }
+
+    /// What was done to a server.
+    pub(crate) fn of(&self, pool: &str, server: &str) -> Option<&ServerOverlay> {
+        self.pools.get(pool)?.servers.get(server)
+    }
+
+    /// Lets go of what a new file makes pointless, and tells of each in words. Servers that are found
+    /// by name come and go: changes of them stay as long as the pool has such an entry.
+    pub(crate) fn fit(&mut self, file: &Model) -> Vec<String> {
+        let mut dropped = Vec::new();
+        self.pools.retain(|name, changes| {
+            let Some(pool) = file.pools.iter().find(|pool| pool.name.value == *name) else {
+                dropped.push(format!(
+                    "pool `{name}` is gone, and all that was changed of it"
+                ));
+                return false;
+            };
+            let has = |server: &str| pool.servers.iter().any(|it| it.name.value == server);
+            let finds = pool.servers.iter().any(|it| it.discover != Discover::One);
+            changes.added.retain(|(server, _)| {
+                if has(server) {
+                    dropped.push(format!(
+                        "server `{server}` of pool `{name}` was added, and is in the file now"
+                    ));
+                }
+                !has(server)
+            });
+            changes.removed.retain(|server| has(server) || finds);
+            let added: Vec<&String> = changes.added.iter().map(|(server, _)| server).collect();
+            changes.servers.retain(|server, _| {
+                let stays = has(server) || finds || added.contains(&server);
+                if !stays {
+                    dropped.push(format!(
+                        "server `{server}` of pool `{name}` is gone, and what was changed of it"
+                    ));
+                }
+                stays
+            });
+            *changes != PoolOverlay::default()
+        });
+        dropped
+    }
+}
+
+impl ServerOverlay {
+    fn apply(&self, server: &mut Server) {
+        if let Some(weight) = self.weight {
+            server.weight = weight;
+        }
+        match self.state {
+            None => {}
+            Some(ServerState::Ready) => server.down = false,
+            Some(ServerState::Drain { .. }) => {
+                server.down = false;
+                server.weight = 0;
+            }
+            Some(ServerState::Down) => server.down = true,
+        }
+    }
+}
+
+/// The name that an added server has.
+pub(crate) fn server_name(server: &NewServer) -> String {
+    match &server.name {
+        Some(name) => name.clone(),
+        None => server.address.to_string(),
+    }
+}
+
+/// What the request says nothing of is as for the pool's first server, but for weight and limits.
+fn added(name: &str, server: &NewServer, pattern: &Server) -> Server {
+    Server {
+        name: Spanned::new(name.to_owned(), pattern.name.span),
+        address: Spanned::new(server.address.clone(), pattern.address.span),
+        weight: server.weight.unwrap_or(1),
+        tier: server.tier.unwrap_or(0),
+        discover: Discover::One,
+        down: false,
+        max_connections: server.max_connections.unwrap_or(0),
+        ..pattern.clone()
+    }
+}
+
+fn check_new(name: &str, server: &NewServer) -> Result<(), ChangeFault> {
+    let bad = |what: String| Err(ChangeFault::Bad(what));
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
+        return bad(format!(
+            "the name of a server has 1 to {NAME_BYTES_MAX} bytes and no control characters"
+        ));
+    }
+    if server.address.port == 0 {
+        return bad(format!(
+            "{}: a server needs a port from 1 to 65535",
+            server.address
+        ));
+    }
+    check_weight(server.weight.unwrap_or(1))
+}
+
+fn check_weight(weight: u32) -> Result<(), ChangeFault> {
+    match weight <= WEIGHT_MAX {
+        true => Ok(()),
+        false => Err(ChangeFault::Bad(format!(
+            "a weight is 0 to {WEIGHT_MAX}, and {weight} is not"
+        ))),
+    }
+}

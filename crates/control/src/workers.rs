@@ -1,0 +1,129 @@
+//! Worker threads: how they are made, what they serve from, and how they are told of a new snapshot.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use keel_l7::{Ack, DrainTimes, Gate, Order, Snapshot, View, Worker, run_worker};
+use keel_net::{Bound, Drain, Pulse};
+use keel_observe::{LogWriter, Registry};
+use keel_types::ListenerId;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::start::StartFault;
+
+/// Orders that may wait for a worker.
+const ORDERS_MAX: usize = 16;
+/// How long a worker may take to carry an order out; then the others are not held up any longer.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What all workers serve from.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) registry: Registry,
+    /// By route: whether one of its logs asks for fields of the server's answer.
+    pub(crate) copies_answers: Vec<bool>,
+    pub(crate) hostname: String,
+}
+
+impl Serving {
+    /// Call it on the worker's own thread.
+    pub(crate) fn view(&self, worker: usize) -> View {
+        View {
+            snapshot: self.snapshot.clone(),
+            metrics: self.registry.worker(worker),
+            copies_answers: self.copies_answers.clone(),
+            hostname: self.hostname.clone(),
+        }
+    }
+}
+
+/// What each worker thread is made of.
+pub(crate) struct Maker {
+    pub(crate) serving: Arc<Serving>,
+    pub(crate) logs: LogWriter,
+    pub(crate) base: Instant,
+    pub(crate) drain: Drain,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) drain_times: DrainTimes,
+    pub(crate) pulse: Pulse,
+}
+
+/// Threads of workers, and where they take orders.
+pub(crate) type Spawned = (
+    Vec<JoinHandle<std::io::Result<()>>>,
+    Vec<mpsc::Sender<Order>>,
+);
+
+/// Starts a worker for each set of sockets.
+pub(crate) fn spawn(
+    maker: &Arc<Maker>,
+    sets: Vec<Vec<(ListenerId, Bound)>>,
+) -> Result<Spawned, StartFault> {
+    let mut threads = Vec::with_capacity(sets.len());
+    let mut senders = Vec::with_capacity(sets.len());
+    for (index, set) in sets.into_iter().enumerate() {
+        let maker = maker.clone();
+        let (sender, orders) = mpsc::channel(ORDERS_MAX);
+        let run = move || run_worker(|| maker.worker(index), set, maker.drain_times, orders);
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(run)
+            .map_err(StartFault::Thread)?;
+        threads.push(thread);
+        senders.push(sender);
+    }
+    Ok((threads, senders))
+}
+
+impl Maker {
+    fn worker(&self, index: usize) -> Worker {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos() as u64;
+        // Not for secrets: only so that workers and restarts do not draw the same numbers.
+        let seed = now ^ (u64::from(std::process::id()) << 32) ^ ((index as u64 + 1) << 17);
+        let mut worker = Worker::new(
+            index,
+            self.base,
+            self.drain.clone(),
+            self.gate.clone(),
+            (self.serving.view(index), self.logs.buffer()),
+            seed,
+        );
+        worker.pulse = Some(self.pulse.clone());
+        worker
+    }
+}
+
+/// Tells every worker something and waits until all have done it. A worker that is at its end, or
+/// does not come to it in time, is not waited for; the second is warned of.
+pub(crate) async fn tell_all(
+    workers: &[mpsc::Sender<Order>],
+    mut order: impl FnMut(usize, Ack) -> Vec<Order>,
+) {
+    let due = tokio::time::Instant::now() + ORDER_TIMEOUT;
+    let mut waits = Vec::with_capacity(workers.len());
+    for (index, worker) in workers.iter().enumerate() {
+        let (done, wait) = oneshot::channel();
+        let mut late = false;
+        for order in order(index, done) {
+            let sent = tokio::time::timeout_at(due, worker.send(order)).await;
+            late |= sent.is_err();
+        }
+        match late {
+            true => tracing::warn!(worker = index, "a worker takes no orders"),
+            false => waits.push((index, wait)),
+        }
+    }
+    for (index, wait) in waits {
+        if tokio::time::timeout_at(due, wait).await.is_err() {
+            tracing::warn!(
+                worker = index,
+                "a worker has not carried out an order in 10 s"
+            );
+        }
+    }
+}
