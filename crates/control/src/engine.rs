@@ -10,12 +10,15 @@ use keel_l7::{Order, Snapshot};
 use keel_net::Inherited;
 use keel_observe::{LogSpec, LogWriter, Registry};
 use keel_types::ListenerId;
+use keel_upstream::check::Checker;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::change::{Change, Found, ServerState};
 use crate::compile::{Compiled, compile_on, retune};
+use crate::depend::Dependencies;
 use crate::ground::Ground;
-use crate::names::Names;
+use crate::names::{Names, settings};
 use crate::overlay::{Overlay, expanded};
 use crate::sockets::{self, Opened, Sockets};
 use crate::start::StartFault;
@@ -40,6 +43,7 @@ pub(crate) struct Assembly<'a> {
     pub(crate) base: Instant,
     pub(crate) generation: u64,
     pub(crate) changes: Overlay,
+    pub(crate) names: Names,
 }
 
 /// A configuration with everything open that it needs but sockets.
@@ -52,7 +56,8 @@ pub(crate) struct Assembled {
 }
 
 impl Assembly<'_> {
-    /// Makes TLS and opens logs. `model` is the one in force.
+    /// Makes TLS, opens logs and begins checks of our own health; call it on a thread of the runtime.
+    /// `model` is the one in force.
     pub(crate) fn build(
         self,
         model: Arc<Model>,
@@ -79,9 +84,16 @@ impl Assembly<'_> {
         let copies_answers = copies_answers(&snapshot, &compiled.logs);
         let snapshot = Arc::new(snapshot);
         let before = self.before.map(|it| it.watch.as_ref());
-        let watch = Arc::new(TlsWatch::new(&snapshot, before));
+        let watch = Arc::new(TlsWatch::new(&snapshot, ground.check_tls(), before));
         ground.snapshot = Some(snapshot.clone());
         let status = Arc::new(Status {
+            depends: Dependencies::new(
+                &compiled.depends,
+                &settings(&model),
+                self.before.map(|it| &it.status.depends),
+                &Handle::current(),
+            ),
+            names: self.names,
             generation: self.generation,
             published_at: SystemTime::now(),
             model,
@@ -124,6 +136,7 @@ pub(crate) struct Engine {
     ground: Ground,
     watch: Arc<TlsWatch>,
     watching: Watching,
+    checker: Checker,
     orders: Vec<mpsc::Sender<Order>>,
     sockets: Arc<Sockets>,
     logs: LogWriter,
@@ -158,6 +171,7 @@ impl Engine {
         logs: LogWriter,
         names: Names,
         watching: Watching,
+        checker: Checker,
     ) -> Engine {
         assembled.ground.handle.set(assembled.status.clone());
         Engine {
@@ -169,6 +183,7 @@ impl Engine {
             ground: assembled.ground,
             watch: assembled.watch,
             watching,
+            checker,
             orders,
             sockets,
             logs,
@@ -201,6 +216,7 @@ impl Engine {
             base: self.status.base,
             generation: self.status.generation + 1,
             changes,
+            names: self.names.clone(),
         };
         let assembled = assembly
             .build(Arc::new(model), compiled)
@@ -244,6 +260,8 @@ impl Engine {
         } = prepared.assembled;
         retune(&status.model, &ground);
         ground.secret.keep(&status.model.state.value);
+        // Servers that wait for their first check are closed here, before anybody could choose them.
+        self.checker.set(ground.checks(&status.snapshot));
         tell_all(&self.orders, |_, done| {
             let serving = serving.clone();
             vec![Order::Publish(

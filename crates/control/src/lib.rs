@@ -8,6 +8,7 @@
 
 mod change;
 mod compile;
+mod depend;
 mod engine;
 mod explain;
 mod ground;
@@ -43,4 +44,4 @@ pub use names::{NameChanges, Names};
 pub use reload::{ReloadFault, Reloaded};
 pub use start::{BeforeServing, Bind, Running, Start, StartFault, start};
 pub use status::{Page, Status};
-pub use upgrade::{UpgradeRequest, Upgrader, upgrades};
+pub use upgrade::UpgradeRequest;

@@ -75,7 +75,8 @@ impl Names {
     }
 }
 
-fn settings(model: &Model) -> ResolverSettings {
+/// How names are looked up, as a configuration says.
+pub(crate) fn settings(model: &Model) -> ResolverSettings {
     /// So short a wait could not end well.
     const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 

@@ -12,6 +12,8 @@ use keel_net::{BindFault, Bound, Drain, Handed, Inherited, Pulse, raise_descript
 use keel_observe::log::{LogFault, LogLimits, UtcOffset};
 use keel_observe::{LogWriter, Registry};
 
+use keel_upstream::check::Checker;
+
 use crate::compile::{Compiled, compile_on};
 use crate::engine::{Assembly, Engine};
 use crate::ground::Ground;
@@ -166,6 +168,7 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
         base,
         generation: 1,
         changes: Overlay::default(),
+        names: names.clone(),
     };
     let assembled = assembly.build(in_force, compiled)?;
     let watching = assembled.watch.spawn().map_err(StartFault::Thread)?;
@@ -191,6 +194,9 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
         prepare(&copies).map_err(StartFault::BeforeServing)?;
     }
     assembled.ground.secret.keep(&model.state.value);
+    let (checker, check_loop) = Checker::new(base);
+    checker.set(assembled.ground.checks(&assembled.serving.snapshot));
+    tokio::spawn(check_loop.run());
     let (threads, orders) = workers::spawn(&maker, sets)?;
     let engine = Engine::new(
         assembled,
@@ -201,6 +207,7 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
         logs.clone(),
         names,
         watching,
+        checker,
     );
     let control = Control::start(engine, start.file, drain.clone(), changes);
     Ok(Running {

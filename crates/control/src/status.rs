@@ -11,6 +11,8 @@ use keel_types::{PoolId, ServerIndex};
 use serde_json::{Map, Value, json};
 
 use crate::compile::RuleSummary;
+use crate::depend::Dependencies;
+use crate::names::Names;
 use crate::overlay::Overlay;
 use crate::tally::Tally;
 use crate::tls::TlsWatch;
@@ -38,6 +40,8 @@ pub struct Status {
     pub(crate) rules: Vec<RuleSummary>,
     pub(crate) logs: LogWriter,
     pub(crate) tls: Arc<TlsWatch>,
+    pub(crate) names: Names,
+    pub(crate) depends: Dependencies,
     pub(crate) base: Instant,
 }
 
@@ -72,8 +76,9 @@ impl Status {
         match page {
             Page::Health => {
                 let (healthy, total) = self.healthy();
-                let status = if healthy > 0 || total == 0 { 200 } else { 503 };
-                json_answer(status, &self.health(healthy, total))
+                let (fields, passes) = self.health(healthy, total);
+                let well = passes && (healthy > 0 || total == 0);
+                json_answer(if well { 200 } else { 503 }, &fields)
             }
             Page::Stats => json_answer(200, &self.stats()),
             Page::Metrics => {
@@ -85,7 +90,7 @@ impl Status {
                     server_up: Some(&up),
                     tls: &tls,
                     allocations: Some(keel_sys::allocations()),
-                    names: None,
+                    names: Some(self.names.figures()),
                 };
                 self.registry.render(&sources, &mut text);
                 FixedAnswer {
@@ -129,18 +134,30 @@ impl Status {
             })
     }
 
-    /// 000-B34.
-    fn health(&self, healthy: usize, total: usize) -> Value {
+    /// 000-B34, with the fields of 003-15 when the configuration has a `health`; and whether no check
+    /// of it fails.
+    fn health(&self, healthy: usize, total: usize) -> (Value, bool) {
+        let mut more = Map::new();
+        let is_usable = |pool: PoolId| {
+            let plan = self.snapshot.pools.get(usize::from(pool.0));
+            plan.is_some_and(|plan| plan.pool.balancer.ready_count(self.now_ms()) > 0)
+        };
+        let uptime = self.base.elapsed();
+        let passes = self.depends.tell(&mut more, uptime, is_usable);
         let totals = self.registry.totals();
-        json!({
-            "status": if healthy > 0 { "healthy" } else { "unhealthy" },
+        let mut fields = json!({
+            "status": if healthy > 0 && passes { "healthy" } else { "unhealthy" },
             "backends": { "healthy": healthy, "total": total },
             "metrics": {
                 "requests": totals.requests,
                 "errors": totals.errors,
                 "cache_hit_rate": 0,
             },
-        })
+        });
+        if let Some(fields) = fields.as_object_mut() {
+            fields.append(&mut more);
+        }
+        (fields, passes)
     }
 
     /// 000-B35.

@@ -18,4 +18,4 @@ pub use discover::{
 };
 pub use idle::IdleConnections;
 pub use pool::{KeepAlive, Pool, Server, ServerAddress, ServerKey, ServerKeys};
-pub use resolve::{ResolveFault, ResolverSettings};
+pub use resolve::{Dns, HostAnswer, ResolveFault, ResolverSettings, ServiceAnswer, ServiceRecord};

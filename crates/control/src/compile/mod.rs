@@ -4,6 +4,7 @@
 //! diagnostics, at the place in the file where it was written.
 
 mod edits;
+mod health;
 mod http2;
 mod logs;
 mod pools;
@@ -24,11 +25,12 @@ use keel_observe::log::LogSpec;
 use keel_observe::{AccessLog, Names, PoolNames};
 use keel_types::ListenerId;
 
+use crate::depend;
 use crate::ground::Ground;
 use crate::overlay;
 pub(crate) use protect::retune;
 pub use removed::{Removed, RemovedNames};
-use report::Report;
+pub(crate) use report::Report;
 pub use summary::RuleSummary;
 pub use tls::TlsStart;
 
@@ -53,6 +55,8 @@ pub struct Compiled {
     pub(crate) ids: Vec<ListenerId>,
     /// Live state by name, that of before where it goes on.
     pub(crate) ground: Ground,
+    /// What our own `/health` depends on.
+    pub(crate) depends: depend::Plan,
     /// Warnings.
     pub warnings: Vec<Diagnostic>,
 }
@@ -91,6 +95,7 @@ pub(crate) fn compile_on(model: &Model, ground: &Ground) -> Result<Compiled, Vec
             None => listeners.extend(ground.last_plan(id).map(|plan| gone(plan, ground, &logs))),
         }
     }
+    let depends = depend::Plan::new(&mut report, &model.health);
     next.listeners = places;
     if report.failed() {
         return Err(report.sorted());
@@ -135,6 +140,7 @@ pub(crate) fn compile_on(model: &Model, ground: &Ground) -> Result<Compiled, Vec
         routes_before: routes.before,
         ids,
         ground: next,
+        depends,
         warnings: report.sorted(),
     })
 }
