@@ -9,6 +9,7 @@
 mod change;
 mod compile;
 mod depend;
+mod detail;
 mod engine;
 mod explain;
 mod ground;

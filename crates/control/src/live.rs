@@ -14,6 +14,7 @@ use crate::reload::{ReloadFault, Reloaded};
 use crate::start::StartFault;
 use crate::status::Status;
 use crate::tally::Tally;
+use crate::upgrade::Upgrades;
 use crate::{tick, watch as files};
 
 /// Who asked for a change; stands in the log beside what was done.
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) file: Option<PathBuf>,
     pub(crate) drain: Drain,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) upgrades: Upgrades,
 }
 
 /// The engine, while a change is made.
@@ -66,6 +68,7 @@ impl Control {
             engine: Arc::new(Mutex::new(engine)),
             file,
             drain,
+            upgrades: Upgrades::new(),
         }));
         tokio::spawn(follow(control.clone(), changes));
         tokio::spawn(tick::run(control.clone()));

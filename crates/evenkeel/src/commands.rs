@@ -6,13 +6,14 @@ use keel_control::{Question, explain as explain_request};
 
 use crate::cli::{Explain, Proxy};
 use crate::load::{compiled, from_file, from_text};
+use crate::parent::Parent;
 use crate::run::serve;
 use crate::{Failure, print_line};
 
 /// `run FILE`
-pub fn run(file: &Path) -> Result<(), Failure> {
+pub fn run(file: &Path, parent: &mut Parent) -> Result<(), Failure> {
     let (model, compiled) = compiled(from_file(file))?;
-    serve(model, compiled, Some(file))?;
+    serve(model, compiled, Some(file), parent)?;
     Ok(())
 }
 
@@ -33,9 +34,9 @@ pub fn check(file: &Path) -> Result<(), Failure> {
 }
 
 /// `proxy --listen … --to …`
-pub fn proxy(options: &Proxy) -> Result<(), Failure> {
+pub fn proxy(options: &Proxy, parent: &mut Parent) -> Result<(), Failure> {
     let (model, compiled) = compiled(from_text(&proxy_text(options)))?;
-    serve(model, compiled, None)?;
+    serve(model, compiled, None, parent)?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! evenkeel: a load balancer and reverse proxy. The binary: command line, start, signals, wiring.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod cli;
 mod commands;
 mod demo;
@@ -8,8 +9,10 @@ mod load;
 mod parent;
 mod privileges;
 mod run;
+mod service;
 mod systemd;
 mod upgrade;
+mod watchdog;
 
 use std::process::ExitCode;
 
@@ -42,24 +45,37 @@ impl From<anyhow::Error> for Failure {
 }
 
 fn main() -> ExitCode {
+    // First of all: it takes what is ours out of the environment, which needs the only thread.
+    let parent = parent::Parent::take();
     let cli = cli::Cli::parse();
     log_to_stderr();
+    let mut parent = match parent {
+        Ok(parent) => parent,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
     let ended = match cli.command {
-        cli::Command::Run { file } => commands::run(&file),
+        cli::Command::Run { file } => commands::run(&file, &mut parent),
         cli::Command::Check { file } => commands::check(&file),
-        cli::Command::Proxy(proxy) => commands::proxy(&proxy),
+        cli::Command::Proxy(proxy) => commands::proxy(&proxy, &mut parent),
         cli::Command::Explain(explain) => commands::explain(&explain),
         cli::Command::Schema => commands::schema(),
         cli::Command::Demo(options) => demo::demo(&options),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Told) => ExitCode::from(EXIT_USAGE),
+        Err(Failure::Told) => {
+            parent.refuse("its configuration has errors; they are in the log");
+            ExitCode::from(EXIT_USAGE)
+        }
         Err(Failure::Usage(why)) => {
             eprintln!("error: {why}");
             ExitCode::from(EXIT_USAGE)
         }
         Err(Failure::Run(error)) => {
+            parent.refuse(&format!("{error:#}"));
             eprintln!("error: {error:#}");
             ExitCode::from(EXIT_FAILURE)
         }

@@ -70,11 +70,6 @@ impl Parent {
         })
     }
 
-    /// Whether this process is to replace another.
-    pub fn replaces(&self) -> bool {
-        self.channel.is_some()
-    }
-
     /// Takes the sockets of the process before this one and gives its state; `None` when this
     /// process replaces nobody.
     ///

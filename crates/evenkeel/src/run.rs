@@ -1,30 +1,42 @@
 //! From a compiled configuration to a running process: start, admin listener, signals, drain.
 
-use std::net::ToSocketAddrs;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use keel_config::Model;
-use keel_config::model::{Admin, EndpointHost};
-use keel_control::{Actor, Compiled, Names, Running, Start, start};
-use keel_net::{Bound, Drain};
+use keel_config::model::LogTarget;
+use keel_control::{BeforeServing, Compiled, Running, Start, start};
+use keel_net::{Drain, Handed, SocketBook};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin;
+use crate::parent::Parent;
+use crate::privileges::Identity;
+use crate::service::{End, Heard, Service};
+use crate::upgrade::Program;
+use crate::watchdog;
 
 /// How often the end of the workers is looked for.
 const POLL: Duration = Duration::from_millis(20);
 /// Time on top of the drain's in which the workers must end.
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
 
-/// Serves until a signal says stop, then drains. `file` is what a reload reads.
-pub fn serve(model: Model, compiled: Compiled, file: Option<&Path>) -> Result<()> {
+/// Serves until a signal says stop or another process has taken over, then drains. `file` is what a
+/// reload reads.
+pub fn serve(
+    model: Model,
+    compiled: Compiled,
+    file: Option<&Path>,
+    parent: &mut Parent,
+) -> Result<()> {
+    let program = Program::running().context("cannot tell which program this is")?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .context("no runtime")?;
-    let outcome = runtime.block_on(serve_on(model, compiled, file));
+    let outcome = runtime.block_on(serve_on(model, compiled, file, parent, program));
     // Look-ups of names run on threads of their own and cannot be stopped: nobody waits for them.
     runtime.shutdown_background();
     let running = outcome?;
@@ -36,112 +48,119 @@ pub fn serve(model: Model, compiled: Compiled, file: Option<&Path>) -> Result<()
     Ok(())
 }
 
-async fn serve_on(model: Model, compiled: Compiled, file: Option<&Path>) -> Result<Running> {
-    let (names, _changes) = Names::start();
-    names.settle(&model, &compiled.snapshot).await;
+async fn serve_on(
+    model: Model,
+    compiled: Compiled,
+    file: Option<&Path>,
+    parent: &mut Parent,
+    program: Program,
+) -> Result<Running> {
+    let upgrade_timeout = model.process.upgrade_timeout;
+    parent.receive()?;
     // Whatever can fail comes before the first client is let in.
-    let admin = bind_admin(model.admin.as_ref())?;
+    let book = SocketBook::new();
+    let admin = admin::bind(model.admin.as_ref(), &mut parent.inherited, &book)?;
+    let before_serving = before_serving(&model, &book)?;
     let running = start(Start {
         model,
         compiled,
         file: file.map(Path::to_path_buf),
-    })?;
+        sockets: std::mem::take(&mut parent.inherited),
+        before_serving,
+    })
+    .await?;
     for bind in &running.binds {
         let (listener, address) = (&bind.listener, bind.address);
         tracing::info!("listening listener={listener} address={address}");
     }
-    let stop = Drain::new();
+    let stop_admin = Drain::new();
     for bound in admin {
         tracing::info!("listening listener=admin address={}", bound.address);
-        let (status, stop) = (Arc::clone(&running.status), stop.clone());
+        let (control, stop) = (running.control.clone(), stop_admin.clone());
         tokio::spawn(async move {
-            keel_admin::serve(bound.listener, status, async move { stop.begun().await }).await
+            keel_admin::serve(bound.listener, control, async move { stop.begun().await }).await
         });
     }
-    tracing::info!(
-        workers = running.workers,
-        connections = running.connections_max,
-        "ready"
-    );
-    wait_for_stop(&running).await?;
-    tracing::info!("stopping: no new connections, running requests may finish");
-    running.begin_drain();
-    drop(names);
-    wait_for_end(&running).await;
-    stop.begin();
-    Ok(running)
+    let service = Service {
+        running,
+        notify: parent.notify.clone(),
+        watchdog_usec: parent.watchdog_usec.clone(),
+        book,
+        program,
+        upgrade_timeout,
+    };
+    // Heard before anybody is told that there is somebody to signal.
+    let heard = Heard::new()?;
+    service.is_ready(parent)?;
+    let every = parent.watchdog;
+    let alive = || service.notify.watchdog();
+    let watching = watchdog::watch(every, |limit| service.running.stuck_workers(limit), alive);
+    let ended = async {
+        let end = service.until_end(heard).await?;
+        service.drain(&end, &stop_admin);
+        wait_for_end(&service.running, &end).await;
+        Ok(())
+    };
+    tokio::select! {
+        ended = ended => { let ended: Result<()> = ended; ended? }
+        () = watching => {}
+    }
+    stop_admin.begin();
+    Ok(service.running)
 }
 
-/// Binds the admin listener. One that nobody asked for may find its port busy.
-pub fn bind_admin(admin: Option<&Admin>) -> Result<Vec<Bound>> {
-    /// Connections that may wait there.
-    const BACKLOG: i32 = 128;
-
-    let mut all = Vec::new();
-    let Some(admin) = admin else { return Ok(all) };
-    for address in &admin.binds {
-        let wanted = &address.value;
-        let host = match &wanted.host {
-            EndpointHost::Ip(ip) => ip.to_string(),
-            EndpointHost::Name(name) => name.clone(),
-        };
-        let at = (host.as_str(), wanted.port)
-            .to_socket_addrs()
-            .with_context(|| format!("admin: {wanted} does not resolve"))?
-            .next()
-            .with_context(|| format!("admin: {wanted} resolves to nothing"))?;
-        match keel_net::bind(at, BACKLOG) {
-            Ok(bound) => all.push(bound),
-            Err(fault) if admin.defaulted => {
-                tracing::warn!(
-                    "no admin listener: {fault}; set `admin:` to another address or off"
-                );
-            }
-            Err(fault) => bail!("listener `admin`: {fault}"),
+/// What has to be done as root, when the process is to become another user.
+fn before_serving(model: &Model, book: &SocketBook) -> Result<BeforeServing> {
+    let name = |it: &Option<keel_config::Spanned<String>>| it.as_ref().map(|it| it.value.clone());
+    let (user, group) = (name(&model.process.user), name(&model.process.group));
+    let Some(identity) = Identity::wanted(user.as_deref(), group.as_deref())? else {
+        return Ok(BeforeServing::default());
+    };
+    let mut files: Vec<PathBuf> = vec![model.state.value.clone()];
+    for log in &model.access_logs {
+        if let LogTarget::File(path) = &log.target.value {
+            files.push(path.clone());
         }
     }
-    Ok(all)
-}
-
-/// Waits for SIGTERM or SIGINT. On the way SIGUSR1 opens the logs anew, and SIGHUP reloads.
-async fn wait_for_stop(running: &Running) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
-    let mut reopen = signal(SignalKind::user_defined1()).context("cannot catch SIGUSR1")?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
-    let mut look = tokio::time::interval(Duration::from_millis(500));
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = reopen.recv() => {
-                tracing::info!("opening the access logs anew");
-                running.reopen_logs();
-            }
-            _ = hangup.recv() => {
-                let control = running.control.clone();
-                // What came of it is logged there; other signals are heard meanwhile.
-                tokio::spawn(async move { control.reload(Actor::new("SIGHUP")).await });
-            }
-            _ = look.tick() => anyhow::ensure!(!running.has_failed(), "a worker ended by itself"),
+    let admin = book.copies().context("admin")?;
+    let drop_privileges = move |sockets: &[Handed]| -> Result<()> {
+        for handed in sockets.iter().chain(&admin) {
+            let name = &handed.label.listener;
+            let given = identity.own_socket(&handed.socket);
+            given.with_context(|| format!("cannot give the socket of `{name}` to the user"))?;
         }
-    }
+        for path in &files {
+            let given = identity.own_files(path);
+            given.with_context(|| format!("cannot give {} to the user", path.display()))?;
+        }
+        identity.become_it()
+    };
+    Ok(BeforeServing::new(move |sockets| {
+        drop_privileges(sockets).map_err(|error| format!("{error:#}"))
+    }))
 }
 
-/// Waits for the workers to end, or for a second signal, or for the drain's time limit.
-async fn wait_for_end(running: &Running) {
+/// Waits for the workers to end, or for another signal to stop, or for the drain's time limit.
+async fn wait_for_end(running: &Running, end: &End) {
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
         return;
     };
+    // Whoever stops the service signals this process too, which stops already: that is no second
+    // thought.
+    let mut patience = u32::from(matches!(end, End::Replaced(_)));
     let due = tokio::time::Instant::now() + running.drain_timeout() + DRAIN_SLACK;
     while !running.is_over() && tokio::time::Instant::now() < due {
         tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = tokio::time::sleep(POLL) => continue,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
+        if patience == 0 {
+            break;
+        }
+        patience -= 1;
     }
 }

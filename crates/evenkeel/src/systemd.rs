@@ -4,7 +4,6 @@
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,7 +140,7 @@ pub fn activation_sockets(
 fn name_of(address: &SocketAddr) -> String {
     match (address.as_abstract_name(), address.as_pathname()) {
         (Some(name), _) => format!("@{}", String::from_utf8_lossy(name)),
-        (_, Some(path)) => String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned(),
+        (_, Some(path)) => path.display().to_string(),
         _ => String::new(),
     }
 }

@@ -11,6 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use keel_net::{Channel, Handed, HandoverFault, Message, Taken};
@@ -124,6 +126,8 @@ pub struct Offer {
     pub watchdog_usec: Option<String>,
     /// How long all of it may take.
     pub limit: Duration,
+    /// Gets the id of the new process while it is not ready and not ended; 0 before and after.
+    pub pid: Arc<AtomicU32>,
 }
 
 impl Offer {
@@ -134,9 +138,13 @@ impl Offer {
     pub fn make(self) -> Result<Taken, UpgradeFault> {
         let (channel, theirs) = Channel::pair()?;
         let child = self.start(theirs)?;
+        self.pid.store(child.id(), Ordering::Release);
         tracing::info!(pid = child.id(), path = %self.program.path.display(), "upgrade: started the new program");
         let due = Instant::now() + self.limit;
-        match self.hand_over(channel) {
+        let answer = self.hand_over(channel);
+        // From here on the process may end, and its id belong to another.
+        self.pid.store(0, Ordering::Release);
+        match answer {
             Ok(Message::Ready(taken)) => Ok(taken),
             Ok(Message::Refused(why)) => {
                 end(child, Instant::now() + GRACE);
@@ -228,6 +236,7 @@ mod tests {
             notify: None,
             watchdog_usec: None,
             limit,
+            pid: Arc::default(),
         }
     }
 

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use keel_config::Model;
-use keel_control::{Running, Start, start};
-use keel_net::Drain;
+use keel_control::{BeforeServing, Running, Start, start};
+use keel_net::{Drain, Inherited, SocketBook};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::admin;
 use crate::cli::Demo;
 use crate::load::{compiled, from_text};
-use crate::run::bind_admin;
 use crate::{Failure, print_line};
 use origin::Origins;
 use screen::{Key, Screen};
@@ -60,10 +60,13 @@ async fn run(options: &Demo) -> Result<(), Failure> {
         model,
         compiled: plan,
         file: None,
-    });
+        sockets: Inherited::none(),
+        before_serving: BeforeServing::default(),
+    })
+    .await;
     let running = running.map_err(anyhow::Error::from)?;
     let stop = Drain::new();
-    let admin = serve_admin(running.status.model(), &running, &stop)?;
+    let admin = serve_admin(running.control.status().model(), &running, &stop)?;
     let site = running
         .binds
         .first()
@@ -109,12 +112,16 @@ fn configuration(origins: &[SocketAddr], port: u16) -> String {
 
 /// Serves the admin pages; gives their address.
 fn serve_admin(model: &Model, running: &Running, stop: &Drain) -> Result<SocketAddr> {
-    let mut binds = bind_admin(model.admin.as_ref())?;
+    let mut binds = admin::bind(
+        model.admin.as_ref(),
+        &mut Inherited::none(),
+        &SocketBook::new(),
+    )?;
     let bound = binds.pop().context("no admin listener")?;
     let address = bound.address;
-    let (status, stop) = (running.status.clone(), stop.clone());
+    let (control, stop) = (running.control.clone(), stop.clone());
     tokio::spawn(async move {
-        keel_admin::serve(bound.listener, status, async move { stop.begun().await }).await
+        keel_admin::serve(bound.listener, control, async move { stop.begun().await }).await
     });
     Ok(address)
 }

@@ -1,0 +1,280 @@
+//! The life of a process that serves: signals, reloads, upgrades, until it stops or is replaced.
+
+use std::process::id;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use keel_control::{Actor, Running};
+use keel_net::{Drain, SocketBook, Taken};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::parent::Parent;
+use crate::systemd::Notify;
+use crate::upgrade::{Offer, Program, UpgradeFault};
+
+/// Why the process does not serve any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// A signal said so.
+    Stopped,
+    /// The process with this id has taken over.
+    Replaced(u32),
+}
+
+/// A process that serves.
+pub struct Service {
+    /// The data plane.
+    pub running: Running,
+    /// The supervisor.
+    pub notify: Notify,
+    /// The supervisor's watchdog, for the process that follows.
+    pub watchdog_usec: Option<String>,
+    /// Sockets that are not the data plane's.
+    pub book: SocketBook,
+    /// What an upgrade starts.
+    pub program: Program,
+    /// How long an upgrade may take.
+    pub upgrade_timeout: Duration,
+}
+
+/// An upgrade that goes on.
+struct Upgrading {
+    /// The new process; 0 before it was started.
+    pid: Arc<AtomicU32>,
+    outcome: oneshot::Receiver<Result<Taken, UpgradeFault>>,
+    asked: Option<oneshot::Sender<Result<u32, String>>>,
+}
+
+/// The signals that are listened to.
+pub struct Heard {
+    terminate: Signals,
+    interrupt: Signals,
+    reopen: Signals,
+    hangup: Signals,
+    upgrade: Signals,
+}
+
+impl Heard {
+    /// Listens to them from now on: none of them ends the process by itself any more.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub fn new() -> Result<Heard> {
+        let hear = |kind, name| signal(kind).with_context(|| format!("cannot catch {name}"));
+        Ok(Heard {
+            terminate: hear(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: hear(SignalKind::interrupt(), "SIGINT")?,
+            reopen: hear(SignalKind::user_defined1(), "SIGUSR1")?,
+            hangup: hear(SignalKind::hangup(), "SIGHUP")?,
+            upgrade: hear(SignalKind::user_defined2(), "SIGUSR2")?,
+        })
+    }
+}
+
+impl Service {
+    /// Tells everybody who waits for it that the process serves.
+    ///
+    /// # Errors
+    /// When the process that was to be replaced has changed its mind.
+    pub fn is_ready(&self, parent: &mut Parent) -> Result<()> {
+        parent.ready(self.running.taken.clone())?;
+        tracing::info!(
+            workers = self.running.workers,
+            connections = self.running.connections_max,
+            pid = id(),
+            "ready"
+        );
+        self.notify.ready(&self.status());
+        Ok(())
+    }
+
+    /// Waits for a signal to stop, or for the end of an upgrade. On the way SIGUSR1 opens the logs
+    /// anew, SIGHUP reloads, and SIGUSR2 or a request upgrades.
+    ///
+    /// # Errors
+    /// When a worker ended by itself.
+    pub async fn until_end(&self, mut heard: Heard) -> Result<End> {
+        let requests = self.running.control.take_upgrade_requests();
+        let mut requests = requests.context("somebody else upgrades this process")?;
+        let mut look = tokio::time::interval(Duration::from_millis(500));
+        let mut upgrading: Option<Upgrading> = None;
+        loop {
+            tokio::select! {
+                _ = heard.terminate.recv() => return Ok(stopped(upgrading)),
+                _ = heard.interrupt.recv() => return Ok(stopped(upgrading)),
+                _ = heard.reopen.recv() => {
+                    tracing::info!("opening the access logs anew");
+                    self.running.reopen_logs();
+                }
+                _ = heard.hangup.recv() => self.reload(),
+                _ = heard.upgrade.recv() => {
+                    self.begin_upgrade(&mut upgrading, &Actor::new("SIGUSR2"), None).await;
+                }
+                Some(request) = requests.recv() => {
+                    self.begin_upgrade(&mut upgrading, &request.by, Some(request.done)).await;
+                }
+                outcome = outcome_of(&mut upgrading) => {
+                    let asked = upgrading.take().and_then(|it| it.asked);
+                    if let Some(pid) = self.upgraded(outcome, asked) {
+                        return Ok(End::Replaced(pid));
+                    }
+                }
+                _ = look.tick() => {
+                    anyhow::ensure!(!self.running.has_failed(), "a worker ended by itself");
+                }
+            }
+        }
+    }
+
+    /// Stops accepting. What runs may finish.
+    pub fn drain(&self, end: &End, stop_admin: &Drain) {
+        match end {
+            End::Stopped => {
+                tracing::info!("stopping: no new connections, running requests may finish");
+                self.notify.stopping();
+            }
+            End::Replaced(pid) => {
+                // The admin listener is the new process's now: this one must not take its questions.
+                stop_admin.begin();
+                self.notify.main_pid(*pid);
+                tracing::info!(
+                    new = pid,
+                    pid = id(),
+                    "replaced: this process takes no new connections, running requests may finish"
+                );
+            }
+        }
+        self.book.clear();
+        self.running.begin_drain();
+    }
+
+    fn status(&self) -> String {
+        let count = |n: usize, what: &str| match n {
+            1 => format!("1 {what}"),
+            _ => format!("{n} {what}s"),
+        };
+        format!(
+            "serving: {}, {}",
+            count(self.running.binds.len(), "address"),
+            count(self.running.workers, "worker")
+        )
+    }
+
+    /// What came of it is logged by the control plane; other signals are heard meanwhile.
+    fn reload(&self) {
+        let (control, notify, status) = (
+            self.running.control.clone(),
+            self.notify.clone(),
+            self.status(),
+        );
+        notify.reloading();
+        tokio::spawn(async move {
+            match control.reload(Actor::new("SIGHUP")).await {
+                Ok(_) => notify.ready(&status),
+                Err(_) => notify.ready(&format!("{status}; the last reload was refused")),
+            }
+        });
+    }
+
+    async fn begin_upgrade(
+        &self,
+        upgrading: &mut Option<Upgrading>,
+        by: &Actor,
+        asked: Option<oneshot::Sender<Result<u32, String>>>,
+    ) {
+        let begun = match upgrading {
+            Some(_) => Err(UpgradeFault::Busy),
+            None => self.offer(by).await,
+        };
+        match begun {
+            Ok((pid, outcome)) => {
+                *upgrading = Some(Upgrading {
+                    pid,
+                    outcome,
+                    asked,
+                });
+            }
+            Err(fault) => {
+                self.upgraded(Err(fault), asked);
+            }
+        }
+    }
+
+    /// Starts the new process on a thread of its own: the control plane goes on meanwhile.
+    async fn offer(
+        &self,
+        by: &Actor,
+    ) -> Result<
+        (
+            Arc<AtomicU32>,
+            oneshot::Receiver<Result<Taken, UpgradeFault>>,
+        ),
+        UpgradeFault,
+    > {
+        if id() == 1 {
+            return Err(UpgradeFault::FirstProcess);
+        }
+        let program = self.program.path().display();
+        tracing::info!(by = %by, program = %program, "upgrade: starting the new program");
+        let mut sockets = self.running.control.sockets().await?;
+        sockets.append(&mut self.book.copies()?);
+        let pid = Arc::new(AtomicU32::new(0));
+        let offer = Offer {
+            program: self.program.clone(),
+            sockets,
+            state: Vec::new(),
+            notify: self.notify.name().map(str::to_owned),
+            watchdog_usec: self.watchdog_usec.clone(),
+            limit: self.upgrade_timeout,
+            pid: pid.clone(),
+        };
+        let (tell, outcome) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("upgrade".to_owned())
+            .spawn(move || tell.send(offer.make()))?;
+        Ok((pid, outcome))
+    }
+
+    /// Tells what came of an upgrade; gives the new process's id when there is one.
+    fn upgraded(
+        &self,
+        outcome: Result<Taken, UpgradeFault>,
+        asked: Option<oneshot::Sender<Result<u32, String>>>,
+    ) -> Option<u32> {
+        let told = match &outcome {
+            Ok(taken) => Ok(taken.pid),
+            Err(fault) => {
+                tracing::error!("upgrade failed, this process goes on: {fault}");
+                Err(fault.to_string())
+            }
+        };
+        if let Some(asked) = asked {
+            // Who asked may have gone.
+            let _ = asked.send(told);
+        }
+        outcome.ok().map(|taken| taken.pid)
+    }
+}
+
+/// What comes of the upgrade that goes on; waits for ever when there is none.
+async fn outcome_of(upgrading: &mut Option<Upgrading>) -> Result<Taken, UpgradeFault> {
+    match upgrading {
+        Some(it) => (&mut it.outcome)
+            .await
+            .unwrap_or(Err(UpgradeFault::Stopping)),
+        None => std::future::pending().await,
+    }
+}
+
+/// A stop ends an upgrade that goes on: the new process is of no use to anybody.
+fn stopped(upgrading: Option<Upgrading>) -> End {
+    let pid = upgrading.map_or(0, |it| it.pid.load(Ordering::Acquire));
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _gone = kill_process(pid, Signal::KILL);
+    }
+    End::Stopped
+}
