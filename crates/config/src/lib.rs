@@ -10,6 +10,7 @@
 
 mod decode;
 pub mod diagnostic;
+pub mod edit;
 mod guess;
 mod keys;
 mod load;

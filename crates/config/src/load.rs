@@ -45,6 +45,19 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The same of another world.
+    pub(crate) fn on<'b>(self, world: &'b dyn Surroundings) -> Source<'b>
+    where
+        'a: 'b,
+    {
+        Source { world, ..self }
+    }
+
+    /// Where files come from.
+    pub(crate) fn world(&self) -> &'a dyn Surroundings {
+        self.world
+    }
+
     /// A text that is at hand; `name` stands in reports, and its folder is where relative paths start.
     pub fn text(name: &'a Path, text: &'a str, world: &'a dyn Surroundings) -> Self {
         Source {
