@@ -446,7 +446,7 @@ fn a_status_sends_a_call_to_another_server_where_that_is_asked_for() {
     };
     let (busy, good) = (refusing("14"), echo());
     let servers = [busy.address(), good.address()];
-    let asked = format!("{H2C}, retry: { grpc: [unavailable, resource_exhausted] }");
+    let asked = format!("{H2C}, retry: {{ grpc: [unavailable, resource_exhausted] }}");
     for (pool, all_well) in [(asked.as_str(), true), (H2C, false)] {
         let proxy = Proxy::before_with(&servers, pool, "workers: 1");
         let mut wire = H2Wire::connect(proxy.address());
