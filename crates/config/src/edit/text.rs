@@ -147,7 +147,7 @@ pub(super) fn end(text: &str, node: &Node) -> usize {
     let written = text.get(start..end).unwrap_or_default();
     let inside = |it: &&Node| (start..end).contains(&(it.span.start.offset as usize));
     let last = match &node.value {
-        Value::Map(entries) => entries.iter().map(|(_, it)| it).filter(inside).next_back(),
+        Value::Map(entries) => entries.iter().map(|(_, it)| it).rfind(inside),
         Value::List(items) => items.iter().rfind(inside),
         Value::Null | Value::Scalar { .. } => None,
     };
