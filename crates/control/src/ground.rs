@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use keel_balance::{Breaker, EndpointState, Hedger, Limiter, RetryBudget};
 use keel_config::model::{self, BindAddress, Model};
-use keel_l7::{Bindings, ListenerPlan, PoolLimits, Queue, Shed, Snapshot, TlsPlan};
+use keel_l7::{Bindings, ListenerPlan, PoolLimits, PoolPlan, Queue, Shed, Snapshot, TlsPlan};
 use keel_tls::{ClientSettings, Connector};
 use keel_types::ListenerId;
+use keel_upstream::check::{CheckPlan, PoolChecks};
 use keel_upstream::{Server, ServerKey, ServerKeys};
 
 use crate::compile::TlsStart;
@@ -45,6 +46,10 @@ pub(crate) struct PoolUnits {
     pub(crate) protocol: Option<model::ServerProtocol>,
     /// TLS towards its servers, with what it was made of.
     pub(crate) connector: Option<(ClientSettings, Arc<Connector>)>,
+    /// How its servers are checked.
+    pub(crate) check: Option<Arc<CheckPlan>>,
+    /// TLS of checks, with what it was made of.
+    pub(crate) check_tls: Option<(ClientSettings, Arc<Connector>)>,
     pub(crate) budget: Option<Arc<RetryBudget>>,
     pub(crate) breaker: Option<Arc<Breaker>>,
     pub(crate) limiter: Option<Arc<Limiter>>,
@@ -119,6 +124,29 @@ impl Ground {
             key: self.keys.lock().give(),
             keys: self.keys.clone(),
         })
+    }
+
+    /// How the pools of the snapshot of this ground are checked.
+    pub(crate) fn checks(&self, snapshot: &Snapshot) -> Vec<PoolChecks> {
+        let checks = |plan: &PoolPlan| PoolChecks {
+            pool: plan.pool.clone(),
+            plan: self
+                .pools
+                .get(&plan.pool.name)
+                .and_then(|it| it.check.clone()),
+        };
+        snapshot.pools.iter().map(checks).collect()
+    }
+
+    /// The TLS of checks, by the pools' names, in their order.
+    pub(crate) fn check_tls(&self) -> Vec<(String, Arc<Connector>)> {
+        let tls = self.pools.iter().filter_map(|(name, units)| {
+            let (_, connector) = units.check_tls.as_ref()?;
+            Some((name.clone(), connector.clone()))
+        });
+        let mut all: Vec<_> = tls.collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
     }
 
     /// The TLS of the listener of this name, while it has one.

@@ -185,6 +185,29 @@ impl Overlay {
         pool.servers.entry(server.to_owned()).or_default()
     }
 
+    /// Lets go of what a file that was just written says as well.
+    pub(crate) fn saved(&mut self, file: &Model) {
+        self.pools.retain(|name, changes| {
+            let Some(pool) = file.pools.iter().find(|pool| pool.name.value == *name) else {
+                return true;
+            };
+            let of = |server: &str| pool.servers.iter().find(|it| it.name.value == server);
+            changes.added.retain(|(server, _)| of(server).is_none());
+            changes.removed.retain(|server| of(server).is_some());
+            changes.servers.retain(|server, change| {
+                let drains = matches!(change.state, Some(ServerState::Drain { .. }));
+                drains || of(server).is_none_or(|it| change.written(it) != *it)
+            });
+            *changes != PoolOverlay::default()
+        });
+    }
+
+    /// Servers that are not as the file says.
+    pub(crate) fn count(&self) -> usize {
+        let of = |pool: &PoolOverlay| pool.added.len() + pool.removed.len() + pool.servers.len();
+        self.pools.values().map(of).sum()
+    }
+
     /// What was done to a server.
     pub(crate) fn of(&self, pool: &str, server: &str) -> Option<&ServerOverlay> {
         self.pools.get(pool)?.servers.get(server)
@@ -229,6 +252,20 @@ impl Overlay {
 }
 
 impl ServerOverlay {
+    /// The server as a file has it after this change. One that drains is taken out there, so that it
+    /// keeps its weight for the day on which it comes back.
+    pub(crate) fn written(&self, server: &Server) -> Server {
+        let mut server = server.clone();
+        match self.state {
+            Some(ServerState::Drain { .. }) => {
+                server.weight = self.weight.unwrap_or(server.weight);
+                server.down = true;
+            }
+            _ => self.apply(&mut server),
+        }
+        server
+    }
+
     fn apply(&self, server: &mut Server) {
         if let Some(weight) = self.weight {
             server.weight = weight;

@@ -197,6 +197,8 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     let (checker, check_loop) = Checker::new(base);
     checker.set(assembled.ground.checks(&assembled.serving.snapshot));
     tokio::spawn(check_loop.run());
+    // What connects meanwhile waits in the sockets, and finds servers that are known to be well.
+    checker.first_checks(FIRST_CHECKS_MAX).await;
     let (threads, orders) = workers::spawn(&maker, sets)?;
     let engine = Engine::new(
         assembled,
@@ -225,6 +227,9 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
         threads,
     })
 }
+
+/// How long the first checks may hold up the start.
+const FIRST_CHECKS_MAX: Duration = Duration::from_secs(5);
 
 /// Looks up the entries that stand for several servers, and compiles anew when there are some.
 async fn with_found(

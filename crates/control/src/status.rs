@@ -1,5 +1,6 @@
 //! How the balancer fares, as the admin listener tells it: `/health`, `/stats`, `/metrics`.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -12,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::compile::RuleSummary;
 use crate::depend::Dependencies;
+use crate::detail;
 use crate::names::Names;
 use crate::overlay::Overlay;
 use crate::tally::Tally;
@@ -173,7 +175,9 @@ impl Status {
                 "uptime_seconds": self.base.elapsed().as_secs(),
                 "workers": self.registry.workers(),
             },
+            "process": detail::process(self),
             "backends": Value::Object(self.backends()),
+            "pools": Value::Object(detail::pools(self)),
             "routing_rules": self.rules.iter().map(|rule| json!({
                 "name": rule.name,
                 "strategy": rule.strategy,
@@ -185,19 +189,24 @@ impl Status {
 
     /// Servers by name; by `pool/name` where two pools have a server of the same name.
     fn backends(&self) -> Map<String, Value> {
+        let plans = &self.snapshot.pools;
+        let servers = || plans.iter().flat_map(|plan| &plan.pool.servers);
+        let mut times: HashMap<&str, u32> = HashMap::new();
+        for server in servers() {
+            *times.entry(&server.name).or_default() += 1;
+        }
         let mut all = Map::new();
-        let pools = || self.snapshot.pools.iter().map(|plan| &plan.pool);
-        for pool in pools() {
-            for (index, server) in pool.servers.iter().enumerate() {
-                let shared = pools()
-                    .filter(|other| other.servers.iter().any(|it| it.name == server.name))
-                    .count()
-                    > 1;
-                let key = match shared {
-                    true => format!("{}/{}", pool.name, server.name),
-                    false => server.name.clone(),
+        for plan in plans {
+            for (index, server) in plan.pool.servers.iter().enumerate() {
+                let key = match times.get(server.name.as_str()) {
+                    Some(1) => server.name.clone(),
+                    _ => format!("{}/{}", plan.pool.name, server.name),
                 };
-                all.insert(key, self.backend(pool, index));
+                let mut fields = self.backend(&plan.pool, index);
+                if let Some(fields) = fields.as_object_mut() {
+                    detail::server(self, plan, index, fields);
+                }
+                all.insert(key, fields);
             }
         }
         all

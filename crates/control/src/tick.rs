@@ -1,8 +1,6 @@
-//! What is due each second: servers compared with each other, memory measured.
+//! What is due each second: memory is measured.
 
 use std::time::Duration;
-
-use keel_balance::Passive;
 
 use crate::live::Control;
 use crate::memory;
@@ -17,30 +15,7 @@ pub(crate) async fn run(control: Control) {
     loop {
         interval.tick().await;
         let status = control.status();
-        sweep(&status);
         measure(&status);
-    }
-}
-
-/// Outliers are found by comparison, which no request does.
-fn sweep(status: &Status) {
-    let now_ms = status.now_ms();
-    for plan in &status.snapshot.pools {
-        let balancer = &plan.pool.balancer;
-        if !matches!(balancer.rules().passive, Passive::Outlier(_)) {
-            continue;
-        }
-        for (index, change) in balancer.sweep(now_ms) {
-            let server = plan.pool.servers.get(index);
-            let server = server.map_or("", |it| it.name.as_str());
-            let pool = &plan.pool.name;
-            tracing::warn!(
-                pool,
-                server,
-                "server ejected: {}",
-                crate::words::change(change)
-            );
-        }
     }
 }
 

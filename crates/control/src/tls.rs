@@ -90,8 +90,12 @@ pub(crate) struct Watching {
 }
 
 impl TlsWatch {
-    /// Over all that a snapshot has. Counts of before go on by the listener's name.
-    pub(crate) fn new(snapshot: &Snapshot, before: Option<&TlsWatch>) -> TlsWatch {
+    /// Over all that a snapshot has, and the TLS of checks by their pools. Counts of before go on by the listener's name.
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        checks: Vec<(String, Arc<Connector>)>,
+        before: Option<&TlsWatch>,
+    ) -> TlsWatch {
         let known = before.map_or(&[][..], |before| &before.listeners);
         let live = snapshot.listeners.iter().filter(|plan| !plan.gone);
         let listeners = live.filter_map(|plan| {
@@ -108,7 +112,7 @@ impl TlsWatch {
         });
         TlsWatch {
             listeners: listeners.collect(),
-            pools: pools.collect(),
+            pools: pools.chain(checks).collect(),
         }
     }
 
@@ -252,7 +256,7 @@ mod tests {
         for (listener, plan) in snapshot.listeners.iter_mut().zip(&plans) {
             listener.tls = plan.clone();
         }
-        (TlsWatch::new(&snapshot, None), plans)
+        (TlsWatch::new(&snapshot, Vec::new(), None), plans)
     }
 
     fn plans(

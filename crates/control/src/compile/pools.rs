@@ -11,7 +11,7 @@ use keel_tls::{ClientSettings, Connector};
 use keel_types::PoolId;
 use keel_upstream::{KeepAlive, Server, ServerAddress};
 
-use super::{Report, edits, http2, protect, retry, sticky, tls};
+use super::{Report, edits, health, http2, protect, retry, sticky, tls};
 use crate::ground::{Ground, PoolUnits, ServerUnit};
 
 /// The plans of all pools, and their live state; `None` when one cannot be made.
@@ -48,6 +48,7 @@ pub(super) fn host(header: &HostHeader) -> HostPlan {
 fn plan(report: &mut Report<'_>, id: PoolId, pool: &Pool) -> Option<(PoolPlan, PoolUnits)> {
     let before = report.ground.pools.get(&pool.name.value);
     let connector = tls::connector(report, pool, before);
+    let (check, check_tls) = health::plan(report, pool, before);
     let servers = servers(report.ground, before, pool, connector.as_ref());
     let endpoints = pool.servers.iter().zip(&servers);
     let endpoints = endpoints.map(|(server, unit)| (endpoint(server), unit.state.clone()));
@@ -92,6 +93,8 @@ fn plan(report: &mut Report<'_>, id: PoolId, pool: &Pool) -> Option<(PoolPlan, P
         servers: servers.into_iter().map(named).collect(),
         protocol: Some(pool.protocol),
         connector,
+        check,
+        check_tls,
         budget: plan.budget.clone(),
         breaker: plan.breaker.clone(),
         limiter: plan.limiter.clone(),

@@ -183,9 +183,19 @@ pub(super) fn connector(
     pool: &Pool,
     before: Option<&PoolUnits>,
 ) -> Option<(ClientSettings, Arc<Connector>)> {
-    let tls = pool.tls.as_ref()?;
-    let settings = client_settings(pool, tls);
-    if let Some(before) = before.and_then(|it| it.connector.as_ref())
+    let before = before.and_then(|it| it.connector.as_ref());
+    connect(report, pool.tls.as_ref()?, pool.protocol, before)
+}
+
+/// A connector for this protocol; that of before when the settings are the same.
+pub(super) fn connect(
+    report: &mut Report<'_>,
+    tls: &Spanned<ServerTls>,
+    protocol: ServerProtocol,
+    before: Option<&(ClientSettings, Arc<Connector>)>,
+) -> Option<(ClientSettings, Arc<Connector>)> {
+    let settings = client_settings(protocol, tls);
+    if let Some(before) = before
         && before.0 == settings
     {
         return Some(before.clone());
@@ -210,7 +220,7 @@ pub(super) fn connector(
     }
 }
 
-fn client_settings(pool: &Pool, tls: &ServerTls) -> ClientSettings {
+fn client_settings(protocol: ServerProtocol, tls: &ServerTls) -> ClientSettings {
     let (roots, verify) = match &tls.verify {
         VerifyServer::Full(roots) => {
             let roots = match &roots.value {
@@ -226,7 +236,7 @@ fn client_settings(pool: &Pool, tls: &ServerTls) -> ClientSettings {
         VerifyServer::Off => (Roots::System, Verify::Off),
     };
     let pair = tls.certificate.as_ref();
-    let alpn: &[&[u8]] = match pool.protocol {
+    let alpn: &[&[u8]] = match protocol {
         ServerProtocol::Http1 => &[b"http/1.1"],
         ServerProtocol::Http2 => &[b"h2"],
         ServerProtocol::Auto => &[b"h2", b"http/1.1"],
