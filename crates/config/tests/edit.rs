@@ -30,10 +30,9 @@ fn new(port: u16) -> NewEntry {
 }
 
 fn loaded(world: &InMemory) -> Model {
-    match load(Source::file(Path::new("main.yaml"), world)) {
-        Ok((model, _)) => model,
-        Err(found) => panic!("{}", keel_config::render_all(&found, false)),
-    }
+    let loaded = load(Source::file(Path::new("main.yaml"), world));
+    let loaded = loaded.map_err(|found| keel_config::render_all(&found, false));
+    loaded.expect("loads").0
 }
 
 /// The text of the only file, after the edit.
