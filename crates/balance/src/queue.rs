@@ -124,11 +124,16 @@ impl<T> WaitQueue<T> {
     /// Whose turn it is; out of the queue with that. Those whose time is up are passed over and
     /// stay for [`WaitQueue::expire`].
     pub fn pop(&mut self, now_ms: u64) -> Option<(Ticket, T)> {
-        let alive = |waiting: &Waiting<T>| waiting.deadline_ms > now_ms;
-        let next = self.waiting.iter().find(|(_, waiting)| alive(waiting));
-        let ticket = *next?.0;
+        let ticket = self.peek(now_ms)?.0;
         let item = self.cancel(ticket)?;
         Some((ticket, item))
+    }
+
+    /// Whose turn it is, left in the queue. Those whose time is up are passed over.
+    pub fn peek(&self, now_ms: u64) -> Option<(Ticket, &T)> {
+        let alive = |waiting: &Waiting<T>| waiting.deadline_ms > now_ms;
+        let next = self.waiting.iter().find(|(_, waiting)| alive(waiting))?;
+        Some((*next.0, &next.1.item))
     }
 
     /// Takes one out whose time is up, the earliest first. Call until there is none.
@@ -224,6 +229,7 @@ mod tests {
         let own = queue.push("a", URGENT, Some(10), 0).unwrap().0;
         assert!(queue.push("b", LAZY, Some(1_000), 0).is_ok());
         assert_eq!(queue.push("c", LAZY, Some(5), 5), Err("c"));
+        assert_eq!(queue.peek(9), Some((own, &"a")));
         assert_eq!(queue.pop(10).map(|next| next.1), Some("b"));
         assert_eq!(queue.expire(9), None);
         assert_eq!(queue.expire(10).map(|left| left.ticket), Some(own));

@@ -18,6 +18,38 @@ pub enum Retry {
     IfIdempotent,
 }
 
+/// What a retry of this failure is called in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// It is not tried again.
+    Never,
+    /// It is, whatever was chosen.
+    Any,
+    /// `error`: no connection, or it broke.
+    Error,
+    /// `refused`: the server saw nothing of the request.
+    Refused,
+    /// `timeout`, while connecting or sending.
+    ConnectTimeout,
+    /// `timeout`, while waiting for the answer.
+    AnswerTimeout,
+    /// `invalid`: the answer broke the protocol.
+    Invalid,
+}
+
+impl Condition {
+    /// The word of `retry.on`; empty when there is none.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Condition::Never | Condition::Any => "",
+            Condition::Error => "error",
+            Condition::Refused => "refused",
+            Condition::ConnectTimeout | Condition::AnswerTimeout => "timeout",
+            Condition::Invalid => "invalid",
+        }
+    }
+}
+
 /// What went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -43,6 +75,16 @@ pub enum Kind {
     NoServer,
     /// All servers of the pool have as many requests as they may have.
     AllFull,
+    /// The circuit breaker of the pool is open, or those of all its servers are.
+    BreakerOpen,
+    /// The pool has as many requests or connections as it may have, or as it can serve well.
+    PoolLimit,
+    /// As many requests wait for a server as may, or a more urgent one took this one's place.
+    QueueFull,
+    /// No server was free for as long as a request may wait.
+    QueueTimeout,
+    /// The process has as many requests as it may have, or is short of memory.
+    Shed,
     /// The server's name does not resolve.
     Unresolved,
     /// The server could not be connected to.
@@ -61,9 +103,6 @@ pub enum Kind {
     SendTimeout,
     /// The server closed before it answered.
     NoAnswer,
-    /// The server refused a call of gRPC with a status after which another one is tried, and there
-    /// was no other.
-    CallRefused,
     /// The server did not answer in time.
     AnswerTimeout,
     /// The time that the client gave its call of gRPC is over.
@@ -105,6 +144,8 @@ pub struct Row {
     pub phase: Phase,
     /// Whether another server may be asked.
     pub retry: Retry,
+    /// What that is called in the configuration.
+    pub condition: Condition,
     /// Whether the client's connection may go on after the answer. Not when the bytes of the client
     /// are in doubt: what follows them could be anything.
     pub keeps_connection: bool,
@@ -130,6 +171,10 @@ const BACKEND: (u16, &str, &str) = (502, "Backend-Unavailable", "Backend error")
 const TOO_LARGE: (u16, &str, &str) = (413, "Body-Too-Large", "Request body too large");
 const NO_ROUTE: (u16, &str, &str) = (404, "No-Route", "No matching route found");
 const FULL: (u16, &str, &str) = (503, "All-Backends-Full", "All backends are at their limit");
+const POOL_FULL: (u16, &str, &str) = (503, "Pool-Limit", "Too many requests at a time");
+const QUEUE_FULL: (u16, &str, &str) = (503, "Queue-Full", "Too many requests are waiting");
+const QUEUE_TIMEOUT: (u16, &str, &str) = (503, "Queue-Timeout", "No backend became free in time");
+const BROKEN: (u16, &str, &str) = (503, "Circuit-Open", "Service temporarily unavailable");
 const OVERLOADED: (u16, &str, &str) = (503, "Overloaded", "Service overloaded");
 const DRAINING: (u16, &str, &str) = (503, "Draining", "Service is shutting down");
 const INTERNAL: (u16, &str, &str) = (500, "Internal-Error", "Internal server error");
@@ -137,7 +182,7 @@ const TIMEOUT: (u16, &str, &str) = (504, "Backend-Timeout", "Backend timeout");
 
 impl Kind {
     /// Every kind once, for the reference and for tests.
-    pub const ALL: [Kind; 32] = [
+    pub const ALL: [Kind; 36] = [
         Kind::BadHead(HeadFault::RequestLine),
         Kind::HeadTimeout,
         Kind::BadBody,
@@ -149,6 +194,11 @@ impl Kind {
         Kind::NoRoute,
         Kind::NoServer,
         Kind::AllFull,
+        Kind::BreakerOpen,
+        Kind::PoolLimit,
+        Kind::QueueFull,
+        Kind::QueueTimeout,
+        Kind::Shed,
         Kind::Unresolved,
         Kind::ConnectFailed,
         Kind::ConnectTimeout,
@@ -158,7 +208,6 @@ impl Kind {
         Kind::SendFailed,
         Kind::SendTimeout,
         Kind::NoAnswer,
-        Kind::CallRefused,
         Kind::AnswerTimeout,
         Kind::DeadlinePassed,
         Kind::NoUpgrade,
@@ -190,6 +239,11 @@ impl Kind {
             Kind::NoRoute => (NO_ROUTE, Proxy, Unavailable, Route, Never),
             Kind::NoServer => (UNAVAILABLE, Proxy, Unavailable, Select, Never),
             Kind::AllFull => (FULL, Proxy, Limit, Select, Never),
+            Kind::BreakerOpen => (BROKEN, Proxy, Unavailable, Select, Never),
+            Kind::PoolLimit => (POOL_FULL, Proxy, Limit, Select, Never),
+            Kind::QueueFull => (QUEUE_FULL, Proxy, Limit, Select, Never),
+            Kind::QueueTimeout => (QUEUE_TIMEOUT, Proxy, Timeout, Select, Never),
+            Kind::Shed => (OVERLOADED, Proxy, Limit, Limits, Never),
             Kind::Unresolved => (UNAVAILABLE, Server, Unavailable, Connect, Always),
             Kind::ConnectFailed => (BACKEND, Server, Unavailable, Connect, Always),
             Kind::ConnectTimeout => (TIMEOUT, Server, Timeout, Connect, Always),
@@ -199,12 +253,11 @@ impl Kind {
             Kind::SendFailed => (BACKEND, Server, Abort, Send, IfIdempotent),
             Kind::SendTimeout => (TIMEOUT, Server, Timeout, Send, IfIdempotent),
             Kind::NoAnswer => (BACKEND, Server, Abort, ResponseHead, IfIdempotent),
-            Kind::CallRefused => (UNAVAILABLE, Server, Unavailable, ResponseHead, Always),
-            Kind::AnswerTimeout => (TIMEOUT, Server, Timeout, ResponseHead, Never),
+            Kind::AnswerTimeout => (TIMEOUT, Server, Timeout, ResponseHead, IfIdempotent),
             // What a client may ask of any server as often as it likes counts against none.
             Kind::DeadlinePassed => (TIMEOUT, Proxy, Timeout, ResponseHead, Never),
             Kind::NoUpgrade => (BACKEND, Proxy, Unavailable, Connect, Never),
-            Kind::BadAnswer(_) => (BACKEND, Server, Protocol, ResponseHead, Never),
+            Kind::BadAnswer(_) => (BACKEND, Server, Protocol, ResponseHead, IfIdempotent),
             Kind::BadAnswerBody => (BACKEND, Server, Protocol, Body, Never),
             Kind::AnswerCut => (BACKEND, Server, Abort, Body, Never),
             Kind::AnswerStalled => (TIMEOUT, Server, Timeout, Body, Never),
@@ -222,7 +275,22 @@ impl Kind {
             reason,
             phase,
             retry,
+            condition: self.condition(),
             keeps_connection: side != Client && reason != Drain,
+        }
+    }
+
+    fn condition(self) -> Condition {
+        match self {
+            Kind::Unresolved | Kind::HandshakeFailed | Kind::SendFailed | Kind::NoAnswer => {
+                Condition::Error
+            }
+            Kind::ConnectFailed | Kind::SendRefused => Condition::Refused,
+            Kind::ConnectTimeout | Kind::SendTimeout => Condition::ConnectTimeout,
+            Kind::AnswerTimeout => Condition::AnswerTimeout,
+            Kind::BadAnswer(_) => Condition::Invalid,
+            Kind::ServerDrained => Condition::Any,
+            _ => Condition::Never,
         }
     }
 
@@ -255,15 +323,21 @@ fn head_fault(fault: HeadFault) -> (u16, &'static str, &'static str) {
 /// The table of errors as Markdown, for the reference.
 pub fn reference() -> String {
     let mut out = String::from(
-        "| kind | status | X-Error | text | code in the log | another server is tried |\n\
+        "| kind | status | X-Error | text | code in the log | tried again with |\n\
          |---|---|---|---|---|---|\n",
     );
     for kind in Kind::ALL {
         let row = kind.row();
-        let retry = match row.retry {
+        let safe = match row.retry {
             Retry::Never => "no",
-            Retry::Always => "yes",
+            Retry::Always => "",
             Retry::IfIdempotent => "when the method is idempotent",
+        };
+        let word = row.condition.word();
+        let retry = match (row.condition, safe) {
+            (Condition::Never, _) | (Condition::Any, _) => safe.to_owned(),
+            (_, "") => format!("`{word}`"),
+            _ => format!("`{word}`, {safe}"),
         };
         let label = format!("{kind:?}");
         let label = label.split('(').next().unwrap_or_default();

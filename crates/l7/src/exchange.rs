@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::grpc::Call;
 use crate::link::Link;
+use crate::protect::{Admission, Taken};
 use crate::relay::Relay;
 use crate::sticky::Bound;
-use keel_balance::Permit;
 use keel_http::{
     BodyLength, HeadScan, NormalRequest, RequestFraming, RequestHead, ResponseFraming, ResponseHead,
 };
@@ -72,6 +72,8 @@ pub struct Record {
     pub retries: u32,
     /// How it stands to the server that its client is bound to.
     pub bound: Bound,
+    /// What a refusal of ours says in `Retry-After`, in seconds; 0 for nothing.
+    pub retry_after_s: u32,
     /// How it ended.
     pub termination: Termination,
     /// The head could not be read: there is no method, no target.
@@ -105,6 +107,7 @@ impl Default for Record {
             server_address: None,
             retries: 0,
             bound: Bound::Anew,
+            retry_after_s: 0,
             termination: Termination::DONE,
             bad_head: false,
             request_id: [0; 64],
@@ -129,11 +132,26 @@ pub struct Attempt {
     pub link: Link,
     /// Position of the server in its pool.
     pub server: usize,
-    /// Counts the request as active on the server.
-    pub permit: Permit,
     /// Counts it in the metrics.
     pub in_flight: InFlight,
     /// Bytes that were sent to the server before its answer's head, counted already.
+    pub sent_bytes: u64,
+    /// Set when the request went on to another server after this answer.
+    pub detached: Option<Detached>,
+    /// The request's place at the server.
+    pub taken: Taken,
+    /// What the request holds of the pool. Behind the place at the server: whoever waits is told when
+    /// both are free.
+    pub admission: Option<Admission>,
+}
+
+/// What became of a request that went on to another server after an answer that is given all the
+/// same.
+#[derive(Debug, Clone, Copy)]
+pub struct Detached {
+    /// All of it went out before the answer, so that the connection may go on.
+    pub whole: bool,
+    /// Bytes of it that this server got.
     pub sent_bytes: u64,
 }
 
@@ -222,6 +240,15 @@ impl Exchange {
         self.down.release(bufs);
         self.answer_copy.clear();
         self.sent_copy.clear();
+    }
+
+    /// Changes the answer for that of another exchange. What was sent of the request is not part of it.
+    pub fn swap_answers(&mut self, other: &mut Exchange) {
+        std::mem::swap(&mut self.answer, &mut other.answer);
+        std::mem::swap(&mut self.answer_framing, &mut other.answer_framing);
+        std::mem::swap(&mut self.answer_buf, &mut other.answer_buf);
+        std::mem::swap(&mut self.answer_scan, &mut other.answer_scan);
+        std::mem::swap(&mut self.websocket_key, &mut other.websocket_key);
     }
 
     /// The head's bytes.

@@ -1,195 +1,192 @@
 //! Select, connect, retry: finding a server that answers.
 //!
-//! Up to `tries_max` servers are asked. An attempt may be followed by another one as
-//! [`crate::error::Row::retry`] says and only while no byte of the client's body is gone; a kept
-//! connection that proves stale is not held against its server and is replaced once.
+//! [`forward`] asks one server after another until one answers as the plan likes it. Whether a failure
+//! may be followed by another attempt is [`crate::retry`]'s, which server takes it [`crate::protect`]'s;
+//! a kept connection that proves stale is not held against its server and is replaced at once.
 
 use std::rc::Rc;
 
-use keel_balance::{Ask, Outcome, SelectFault, Selected};
+use keel_balance::{FailureClass, Outcome};
 use keel_http::HeaderId;
 use keel_observe::{ErrorKind, ServerMetrics};
-use keel_types::PoolId;
+use keel_types::{PoolId, ServerIndex};
 
 use crate::connect::open;
-use crate::error::{Kind, Retry};
-use crate::exchange::{Attempt, Exchange, TRIES_CEILING};
-use crate::grpc::Call;
-use crate::hash::hash_of;
+use crate::error::Kind;
+use crate::exchange::{Attempt, Exchange};
+use crate::hedge;
 use crate::link::Link;
+use crate::protect::{Taken, is_failure, server_for, take_load_report};
+use crate::retry::{Tries, count_retry, may_follow, put_aside};
 use crate::send::{begin_request, send};
 use crate::snapshot::{PoolPlan, RoutePlan, ServerProtocol};
-use crate::sticky;
 use crate::walk::Walk;
 
 /// Connections that one request may find stale. With HTTP/1 the second one is new; with HTTP/2 it is shared again, and
 /// a server may be leaving that one too, or may refuse each stream of it.
-const STALE_MAX: u32 = 3;
+pub(crate) const STALE_MAX: u32 = 3;
 
 /// Sends the request to servers of the pool until one answers; the answer's head is in the exchange
 /// then.
-pub async fn forward(
-    walk: &mut Walk<'_>,
-    route: &RoutePlan,
+pub async fn forward<'a>(
+    walk: &mut Walk<'a>,
+    route: &'a RoutePlan,
     pool: PoolId,
 ) -> Result<Attempt, Kind> {
     let view = walk.view;
     let plan = view.pool(pool).ok_or(Kind::Internal)?;
     walk.ex.record.pool = Some(pool);
-    // Allocates with the first failure, and holds no more than there are tries.
-    let mut tried: Vec<usize> = Vec::new();
-    let hash = plan.hash_key.as_ref().map(|key| hash_of(walk, key));
-    let mut stale = 0;
-    let mut last = None;
-    let retry = route.retry.as_ref().unwrap_or(&plan.retry);
-    let tries = retry.tries_max.clamp(1, TRIES_CEILING as u32);
-    for position in 1..=tries {
-        let ask = Ask {
-            now_ms: walk.worker.clock.now_ms(),
-            random: walk.worker.random(),
-            hash,
-            client: Some(walk.ex.record.client_ip),
-            tried: &tried,
-        };
-        let selected = match sticky::select(walk, plan, &ask) {
-            Ok(selected) => selected,
-            Err(fault) => {
+    let mut tries = Tries::begin(walk, route, plan)?;
+    loop {
+        let taken = match server_for(walk, &mut tries).await {
+            Ok(taken) => taken,
+            Err(kind) => {
                 view.metrics.pool(pool).unavailable();
-                return Err(last.unwrap_or(nobody(fault)));
+                let kind = tries.last.unwrap_or(kind);
+                return tries.give_up(walk, kind);
             }
         };
-        let server = selected.index;
-        if let Some(before) = tried.last() {
-            count_retry(walk, pool, *before);
-        }
-        match try_server(walk, route, plan, selected, &mut stale).await {
-            Ok(attempt) => {
-                let refused = Call::is_refused(walk.ex, &retry.grpc);
-                if !refused || position == tries || !walk.ex.up.is_replayable() {
-                    return Ok(attempt);
+        tries.attempt_begins(walk, taken.index);
+        let asked = match hedge::may_hedge(walk, plan) {
+            // Boxed: nobody else is to carry the room for several attempts at once.
+            true => Box::pin(hedge::race(walk, route, &mut tries, taken)).await,
+            false => try_server(walk, route, &mut tries, taken).await,
+        };
+        match asked {
+            Ok(mut attempt) => {
+                note_answer(walk, plan, &mut attempt);
+                if !tries.is_refusal(walk) || !tries.may_go_on(walk) {
+                    return Ok(tries.end(walk, attempt));
                 }
-                last = Some(Kind::CallRefused);
-                keep_refusing(walk, plan, attempt);
+                put_aside(walk, &mut tries, attempt);
             }
-            Err((kind, false)) => return Err(kind),
-            Err((kind, true)) => last = Some(kind),
+            Err(kind) => {
+                tries.last = Some(kind);
+                if !may_follow(walk, tries.retry, kind) || !tries.may_go_on(walk) {
+                    return tries.give_up(walk, kind);
+                }
+            }
         }
-        tried.push(server);
-    }
-    Err(last.unwrap_or(Kind::NoServer))
-}
-
-/// The server answered, only not what was hoped for: its connection is good for the next request.
-fn keep_refusing(walk: &mut Walk<'_>, plan: &PoolPlan, attempt: Attempt) {
-    let ex = &mut *walk.ex;
-    let answered = ex.answer_framing.keep_alive && ex.answer_buf.len() == ex.answer.len;
-    let clean = answered && ex.up.is_done();
-    if clean
-        && let Some(key) = plan.pool.key(attempt.server)
-        && let Some(connection) = attempt.link.into_connection()
-    {
-        let now_ms = walk.worker.clock.now_ms();
-        walk.worker
-            .idle
-            .keep(key, &plan.pool.keep_alive, connection, now_ms);
-    }
-    walk.worker.bufs.give(&mut ex.answer_buf);
-}
-
-/// An attempt on this server is followed by another one.
-fn count_retry(walk: &mut Walk<'_>, pool: PoolId, server: usize) {
-    walk.ex.record.retries += 1;
-    let position = keel_types::ServerIndex(server as u32);
-    walk.view.metrics.server(pool, position).retried();
-}
-
-fn nobody(fault: SelectFault) -> Kind {
-    match fault {
-        SelectFault::AllFull => Kind::AllFull,
-        _ => Kind::NoServer,
+        if let Err(kind) = tries.pause(walk).await {
+            return tries.give_up(walk, kind);
+        }
     }
 }
 
 /// Tries one server: over a kept connection when there is one, and over a new one when that proves
-/// stale. A failure says whether another server may be asked.
+/// stale.
 async fn try_server(
     walk: &mut Walk<'_>,
     route: &RoutePlan,
-    plan: &PoolPlan,
-    selected: Selected,
-    stale: &mut u32,
-) -> Result<Attempt, (Kind, bool)> {
-    let server = selected.index;
-    let position = keel_types::ServerIndex(server as u32);
+    tries: &mut Tries<'_>,
+    mut taken: Taken,
+) -> Result<Attempt, Kind> {
+    let (plan, server) = (tries.plan, taken.index);
+    let position = ServerIndex(server as u32);
     let metrics = walk.view.metrics.server(plan.pool.id, position);
     walk.ex.record.server = Some(server);
     walk.ex.record.server_address = None;
     walk.wait_on(plan.pool.id, server);
     loop {
         let in_flight = metrics.begin();
-        match attempt(walk, route, plan, server, *stale > 0, metrics).await {
+        match attempt(walk, route, tries, server, metrics).await {
             Ok(link) => {
                 return Ok(Attempt {
                     link,
                     server,
-                    permit: selected.permit,
                     in_flight,
                     sent_bytes: walk.ex.up.written_bytes,
+                    detached: None,
+                    admission: None,
+                    taken,
                 });
             }
             Err((kind, reused)) => {
-                let again = walk.ex.up.is_replayable() && may_retry(walk, kind);
-                if reused && is_stale(kind) && again && *stale < STALE_MAX {
+                let again = is_stale(kind) && may_follow(walk, tries.retry, kind);
+                if reused && again && tries.stale < STALE_MAX {
                     // The server closed it while we were about to use it: nobody's fault.
-                    *stale += 1;
+                    tries.stale += 1;
                     count_retry(walk, plan.pool.id, server);
                     continue;
                 }
                 walk.wait_on_nobody();
-                settle_failure(walk, plan, server, kind, metrics);
-                return Err((kind, again));
+                note_failure(walk, plan, &mut taken, kind);
+                return Err(kind);
             }
         }
     }
 }
 
 /// A kept connection that the server closed while we were about to use it.
-fn is_stale(kind: Kind) -> bool {
+pub(crate) fn is_stale(kind: Kind) -> bool {
     matches!(kind, Kind::SendRefused | Kind::SendFailed | Kind::NoAnswer)
 }
 
-fn may_retry(walk: &Walk<'_>, kind: Kind) -> bool {
-    match kind.row().retry {
-        Retry::Never => false,
-        Retry::Always => true,
-        Retry::IfIdempotent => walk.ex.head.method.is_idempotent() && !walk.ex.framing.upgrade,
+/// The head of an answer is there: counts it for the server.
+fn note_answer(walk: &mut Walk<'_>, plan: &PoolPlan, attempt: &mut Attempt) {
+    let now_us = walk.worker.clock.tick();
+    walk.waited = false;
+    let ex = &mut *walk.ex;
+    let status = ex.answer.status;
+    ex.record.answered_us = now_us;
+    ex.record.server_status = status;
+    let took_us = now_us.saturating_sub(ex.record.sent_us);
+    let now_ms = now_us / 1000;
+    let server = ServerIndex(attempt.server as u32);
+    let metrics = walk.view.metrics.server(plan.pool.id, server);
+    metrics.answered(status, took_us);
+    let state = attempt.taken.permit.state();
+    state.record_response(took_us, now_ms);
+    let outcome = match plan.failures.counts(FailureClass::Status(status)) {
+        true => Outcome::Failure,
+        false => Outcome::Success,
+    };
+    report(plan, attempt.server, outcome, now_ms, &status);
+    if let Some(passage) = attempt.taken.breaker.take() {
+        let failed = is_failure(status);
+        passage.record(walk, plan, Some(attempt.server), failed, took_us / 1000);
+    }
+    if let Some(name) = &plan.load_report {
+        take_load_report(walk.ex, plan, attempt.server, name, now_ms);
     }
 }
 
-fn settle_failure(
-    walk: &Walk<'_>,
-    plan: &PoolPlan,
-    server: usize,
-    kind: Kind,
-    metrics: &ServerMetrics,
-) {
+/// An attempt failed: holds it against the server when that is to blame.
+pub(crate) fn note_failure(walk: &Walk<'_>, plan: &PoolPlan, taken: &mut Taken, kind: Kind) {
     if !kind.blames_server() {
         return;
     }
-    metrics.failed(error_kind(kind));
-    let name = plan
-        .pool
-        .servers
-        .get(server)
-        .map_or("", |server| &server.name);
-    let now = walk.worker.clock.now_ms();
-    if plan
-        .pool
-        .balancer
-        .report(server, Outcome::Failure, now)
-        .is_some()
+    let server = taken.index;
+    let class = error_kind(kind);
+    let position = ServerIndex(server as u32);
+    walk.view
+        .metrics
+        .server(plan.pool.id, position)
+        .failed(class);
+    let now_ms = walk.worker.clock.now_ms();
+    if plan.failures.counts(failure_class(class)) {
+        report(plan, server, Outcome::Failure, now_ms, &kind);
+    }
+    if let Some(passage) = taken.breaker.take() {
+        let took_ms = (walk.worker.clock.now_us().saturating_sub(taken.since_us)) / 1000;
+        passage.record(walk, plan, Some(server), true, took_ms);
+    }
+}
+
+/// Tells the balancer how a request went.
+fn report(
+    plan: &PoolPlan,
+    server: usize,
+    outcome: Outcome,
+    now_ms: u64,
+    cause: &dyn std::fmt::Debug,
+) {
+    let change = plan.pool.balancer.report(server, outcome, now_ms);
+    if outcome == Outcome::Failure
+        && let Some(change) = change
     {
-        tracing::warn!(pool = %plan.pool.name, server = %name, cause = ?kind, "server rests");
+        let name = plan.pool.servers.get(server).map_or("", |it| &it.name);
+        tracing::warn!(pool = %plan.pool.name, server = %name, ?cause, ?change, "server rests");
     }
 }
 
@@ -205,16 +202,25 @@ pub fn error_kind(kind: Kind) -> ErrorKind {
     }
 }
 
+fn failure_class(kind: ErrorKind) -> FailureClass {
+    match kind {
+        ErrorKind::Connect => FailureClass::Connect,
+        ErrorKind::Timeout => FailureClass::Timeout,
+        ErrorKind::Reset => FailureClass::Reset,
+        ErrorKind::Protocol => FailureClass::Protocol,
+    }
+}
+
 /// One attempt on one server. A failure says whether it went over a kept connection.
 async fn attempt(
     walk: &mut Walk<'_>,
     route: &RoutePlan,
-    plan: &PoolPlan,
+    tries: &Tries<'_>,
     server: usize,
-    fresh_only: bool,
     metrics: &Rc<ServerMetrics>,
 ) -> Result<Link, (Kind, bool)> {
-    let mut link = match kept(walk, plan, server, fresh_only) {
+    let plan = tries.plan;
+    let mut link = match kept(walk, plan, server, tries.stale > 0) {
         Some(link) => {
             metrics.reused();
             walk.ex.record.connect_us = None;
@@ -231,7 +237,7 @@ async fn attempt(
     }
     let reused = link.requests > 0;
     walk.ex.record.server_address = Some(link.address);
-    begin_request(walk, route, plan, server, &mut link).map_err(|kind| (kind, reused))?;
+    begin_request(walk, route, tries, server, &mut link).map_err(|kind| (kind, reused))?;
     let outcome = send(walk, route, plan, &mut link).await;
     let ex = &mut *walk.ex;
     ex.record.server_bytes_sent += ex.up.written_bytes;
@@ -253,7 +259,12 @@ fn asks_for_websocket(ex: &Exchange) -> bool {
 }
 
 /// A kept connection to the server.
-fn kept(walk: &Walk<'_>, plan: &PoolPlan, server: usize, fresh_only: bool) -> Option<Link> {
+pub(crate) fn kept(
+    walk: &Walk<'_>,
+    plan: &PoolPlan,
+    server: usize,
+    fresh_only: bool,
+) -> Option<Link> {
     let key = plan.pool.key(server)?;
     let keep = &plan.pool.keep_alive;
     if plan.protocol != ServerProtocol::Http1 && !walk.ex.framing.upgrade {
@@ -268,4 +279,19 @@ fn kept(walk: &Walk<'_>, plan: &PoolPlan, server: usize, fresh_only: bool) -> Op
     let now_ms = walk.worker.clock.now_ms();
     let connection = walk.worker.idle.take(key, keep, now_ms)?;
     Some(Link::of(connection))
+}
+
+/// Keeps a connection for the next request, unless somebody waits for its place.
+pub(crate) fn keep(walk: &Walk<'_>, plan: &PoolPlan, server: usize, link: Link) {
+    let wanted = plan.limits.as_ref();
+    if wanted.is_some_and(|limits| limits.wants_connection()) {
+        return;
+    }
+    if let Some(key) = plan.pool.key(server)
+        && let Some(connection) = link.into_connection()
+    {
+        let now_ms = walk.worker.clock.now_ms();
+        let keep = &plan.pool.keep_alive;
+        walk.worker.idle.keep(key, keep, connection, now_ms);
+    }
 }

@@ -19,6 +19,7 @@ mod h2;
 mod handshake;
 mod hash;
 mod heads;
+mod hedge;
 pub mod io;
 mod link;
 mod own;

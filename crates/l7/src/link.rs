@@ -18,6 +18,8 @@ pub struct Link {
     pub requests: u32,
     /// The place on a shared HTTP/2 connection.
     pub call: Option<H2Call>,
+    /// What the connection holds while it is open.
+    held: Option<Box<dyn std::fmt::Debug>>,
 }
 
 impl Link {
@@ -28,6 +30,7 @@ impl Link {
             address: connection.address,
             requests: connection.requests,
             call: None,
+            held: connection.held,
         }
     }
 
@@ -38,6 +41,7 @@ impl Link {
             address: call.address(),
             requests: call.requests_before(),
             call: Some(call),
+            held: None,
         }
     }
 
@@ -49,6 +53,7 @@ impl Link {
                 address: self.address,
                 requests: self.requests + 1,
                 idle_since_ms: 0,
+                held: self.held,
             }),
             Io::H2(_) | Io::Away => None,
         }

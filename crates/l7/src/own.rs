@@ -168,13 +168,14 @@ pub(crate) async fn fail(walk: &mut Walk<'_>, kind: Kind) -> Next {
         return fail_call(walk, &row).await.unwrap_or(Next::Close);
     }
     let (content_type, body) = error_body(walk.ex, route, &row);
+    let later = retry_after(walk.ex.record.retry_after_s);
     let reply = Reply {
         status: row.status,
         content_type: &content_type,
-        headers: if row.status == 405 {
-            allow_header()
-        } else {
-            &[]
+        headers: match row.status {
+            405 => allow_header(),
+            503 => later.as_slice(),
+            _ => &[],
         },
         error: row.name,
         location: b"",
@@ -220,6 +221,11 @@ fn tell(walk: &Walk<'_>, kind: Kind) {
         }
         _ => {}
     }
+}
+
+/// When a client that was refused may come back (RFC 9110, 10.2.3), where that is known.
+fn retry_after(seconds: u32) -> Option<(String, String)> {
+    (seconds > 0).then(|| ("Retry-After".to_owned(), seconds.to_string()))
 }
 
 /// RFC 9110, 15.5.6: a 405 says what would be allowed.

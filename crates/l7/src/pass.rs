@@ -2,14 +2,13 @@
 
 use std::task::{Context, Poll};
 
-use keel_balance::Outcome;
 use keel_http::{BodyLength, HeadFault, Method, Version, websocket};
 use keel_types::{PoolId, ServerIndex};
 
 use crate::driver::Next;
 use crate::error::Kind;
 use crate::exchange::{Attempt, Exchange};
-use crate::forward::{error_kind, forward};
+use crate::forward::{error_kind, forward, keep};
 use crate::h2::answer_head;
 use crate::heads::{AnswerBody, AnswerHeadPlan, ShownBackend, write_answer};
 use crate::own::keeps_alive;
@@ -25,13 +24,13 @@ use crate::walk::Walk;
 const STALL_MS: u64 = 200;
 
 /// Sends the request to a pool and the answer to the client.
-pub(crate) async fn pass_to(
-    walk: &mut Walk<'_>,
-    route: &RoutePlan,
+pub(crate) async fn pass_to<'a>(
+    walk: &mut Walk<'a>,
+    route: &'a RoutePlan,
     pool: PoolId,
 ) -> Result<Next, Kind> {
     let mut attempt = forward(walk, route, pool).await?;
-    answered(walk, pool, &attempt);
+    answered(walk, pool, attempt.server);
     if walk.ex.answer_framing.switching {
         check_accept(walk.ex)?;
         return tunnel(walk, route, pool, attempt).await;
@@ -39,7 +38,7 @@ pub(crate) async fn pass_to(
     let keep_alive = begin_answer(walk, route, pool, &attempt)?;
     walk.answer_begun = true;
     let outcome = pass_answer(walk, route, pool, &mut attempt).await;
-    settle(walk, pool, &attempt);
+    settle(walk, pool, &mut attempt);
     if let Err(kind) = outcome {
         if kind.blames_server() {
             let view = walk.view;
@@ -49,7 +48,7 @@ pub(crate) async fn pass_to(
         return Err(kind);
     }
     let up_done = walk.ex.up.is_done();
-    if up_done {
+    if attempt.detached.map_or(up_done, |it| it.whole) {
         keep_server(walk, pool, attempt);
     }
     let keep_alive = keep_alive && up_done && keeps_alive(walk);
@@ -75,31 +74,14 @@ fn check_accept(ex: &Exchange) -> Result<(), Kind> {
     }
 }
 
-/// The head of the answer is there: counts it for the server.
-fn answered(walk: &mut Walk<'_>, pool: PoolId, attempt: &Attempt) {
-    let now_us = walk.worker.clock.tick();
-    walk.waited = false;
-    let ex = &mut *walk.ex;
-    ex.record.answered_us = now_us;
-    ex.record.server_status = ex.answer.status;
-    let took = now_us.saturating_sub(ex.record.sent_us);
-    let view = walk.view;
-    let metrics = view
-        .metrics
-        .server(pool, ServerIndex(attempt.server as u32));
-    metrics.answered(ex.answer.status, took);
-    if let Some(plan) = view.pool(pool) {
-        attempt.permit.state().record_response(took, now_us / 1000);
-        let _ = plan
-            .pool
-            .balancer
-            .report(attempt.server, Outcome::Success, now_us / 1000);
-    }
-    if let Some(plan) = view.pool(pool) {
-        sticky::answered(walk, plan, attempt.server);
+/// This answer goes to the client: whoever learns from it does, and its head is kept when a log asks
+/// for its fields.
+fn answered(walk: &mut Walk<'_>, pool: PoolId, server: usize) {
+    if let Some(plan) = walk.view.pool(pool) {
+        sticky::answered(walk, plan, server);
     }
     let ex = &mut *walk.ex;
-    let wants_copy = view.copies_answers(ex.record.route);
+    let wants_copy = walk.view.copies_answers(ex.record.route);
     if wants_copy && let Some(head) = ex.answer_buf.filled().get(..ex.answer.len) {
         ex.answer_copy.clear();
         ex.answer_copy.extend_from_slice(head);
@@ -245,7 +227,8 @@ async fn pass_answer(
         return Err(Kind::Internal);
     };
     let times = Times::of(walk, route, plan);
-    let mut up_over = walk.ex.up.is_done();
+    // What goes to another server by now does not go to this one.
+    let mut up_over = walk.ex.up.is_done() || attempt.detached.is_some();
     std::future::poll_fn(|cx| {
         if let Poll::Ready(done) = poll_both(walk, cx, attempt, &mut up_over) {
             return Poll::Ready(done);
@@ -345,39 +328,44 @@ fn spare_memory(walk: &mut Walk<'_>, now_ms: u64) -> u64 {
     u64::MAX
 }
 
-/// Notes what the relays moved.
-pub(crate) fn settle(walk: &mut Walk<'_>, pool: PoolId, attempt: &Attempt) {
+/// Notes what the relays moved, and how long the server took.
+pub(crate) fn settle(walk: &mut Walk<'_>, pool: PoolId, attempt: &mut Attempt) {
     let ex = &mut *walk.ex;
     walk.client.read_size = ex.down.read_size();
     let received = ex.answer.len as u64 + ex.down.body_bytes;
     ex.record.bytes_sent += ex.down.written_bytes;
     ex.record.body_bytes_sent = ex.down.body_bytes.min(ex.down.written_bytes);
-    ex.record.server_bytes_sent += ex.up.written_bytes.saturating_sub(attempt.sent_bytes);
     ex.record.server_bytes_received = received;
+    let sent = match attempt.detached {
+        Some(detached) => detached.sent_bytes,
+        None => {
+            ex.record.server_bytes_sent += ex.up.written_bytes.saturating_sub(attempt.sent_bytes);
+            ex.up.written_bytes
+        }
+    };
     let view = walk.view;
     let server = ServerIndex(attempt.server as u32);
-    view.metrics
-        .server(pool, server)
-        .bytes(ex.up.written_bytes, received);
+    view.metrics.server(pool, server).bytes(sent, received);
+    over(walk, attempt);
+}
+
+/// The exchange is over, or becomes a tunnel: what limits exchanges is told how long the server took.
+pub(crate) fn over(walk: &Walk<'_>, attempt: &mut Attempt) {
+    if let Some(admission) = &mut attempt.admission {
+        let record = &walk.ex.record;
+        let took_us = record.answered_us.saturating_sub(record.sent_us);
+        admission.over(took_us, walk.worker.clock.now_ms());
+    }
 }
 
 /// Keeps the server's connection for the next request, when both messages ended cleanly.
 fn keep_server(walk: &mut Walk<'_>, pool: PoolId, attempt: Attempt) {
-    let ex = &mut *walk.ex;
+    let ex = &*walk.ex;
     let clean = ex.answer_framing.keep_alive
         && ex.down.is_done()
         && ex.answer_buf.is_empty()
         && ex.answer_framing.body != BodyLength::UntilClose;
-    let Some(plan) = walk.view.pool(pool) else {
-        return;
-    };
-    if clean
-        && let Some(key) = plan.pool.key(attempt.server)
-        && let Some(connection) = attempt.link.into_connection()
-    {
-        let now_ms = walk.worker.clock.now_ms();
-        walk.worker
-            .idle
-            .keep(key, &plan.pool.keep_alive, connection, now_ms);
+    if clean && let Some(plan) = walk.view.pool(pool) {
+        keep(walk, plan, attempt.server, attempt.link);
     }
 }

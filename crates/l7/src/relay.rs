@@ -6,6 +6,7 @@
 
 mod framing;
 mod parts;
+mod replay;
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -15,6 +16,8 @@ use keel_net::{Buf, BufPool, LARGE, MEDIUM, TINY};
 
 use parts::Decode;
 pub use parts::{Encode, RelayFault, Sink, Source, Waiting, Web};
+pub use replay::Keep;
+use replay::Replay;
 
 /// Data up to this size is copied behind a head rather than written as a part of its own.
 const COPY_MAX: usize = 2048;
@@ -51,8 +54,8 @@ pub struct Relay {
     taken: bool,
     /// Where the body begins in `prefix`, when all of it is there and stays there.
     whole_at: Option<usize>,
-    /// The body as it was framed for an earlier attempt.
-    replay: Vec<u8>,
+    /// What went out of the body, for another attempt.
+    replay: Replay,
     /// A decoder for the next chunked body.
     spare: Option<Box<ChunkedDecoder>>,
     waiting: Waiting,
@@ -89,7 +92,7 @@ impl Default for Relay {
             source_ended: true,
             taken: false,
             whole_at: None,
-            replay: Vec::new(),
+            replay: Replay::default(),
             spare: None,
             waiting: Waiting::Nothing,
             read_size: MEDIUM,
@@ -136,24 +139,6 @@ impl Relay {
         self.progress_ms = now_ms;
     }
 
-    /// Begins the same message again, for another sink. Only after [`Relay::is_replayable`].
-    pub fn begin_again(&mut self, encode: Encode, now_ms: u64) {
-        debug_assert!(self.is_replayable(), "the body is gone");
-        if let Some(at) = self.whole_at.take() {
-            self.replay.clear();
-            self.replay
-                .extend_from_slice(self.prefix.get(at..).unwrap_or(&[]));
-            self.reframe(encode);
-        }
-        self.encode = encode;
-        self.prefix.clear();
-        self.prefix_at = 0;
-        self.written_bytes = 0;
-        self.ended = false;
-        self.waiting = Waiting::Sink;
-        self.progress_ms = now_ms;
-    }
-
     /// What the body is turned into on the way: set it after [`Relay::begin`].
     pub fn set_web(&mut self, web: Option<Box<Web>>) {
         self.web = web;
@@ -173,7 +158,7 @@ impl Relay {
         self.begun = false;
         bufs.give_string(std::mem::take(&mut self.prefix));
         bufs.give_string(std::mem::take(&mut self.suffix));
-        bufs.give_string(std::mem::take(&mut self.replay));
+        self.replay.forget(bufs);
         let decode = std::mem::replace(&mut self.decode, Decode::Fixed(0));
         if let Decode::Chunked(mut decoder) = decode {
             decoder.reset();
@@ -224,12 +209,6 @@ impl Relay {
         !self.taken
     }
 
-    /// Whether the message could be sent again to somebody else: its body is untouched, or small
-    /// and still here as a whole.
-    pub fn is_replayable(&self) -> bool {
-        !self.taken || self.whole_at.is_some()
-    }
-
     /// Gives up what was not written. When the source has given the whole body, takes the rest of it
     /// out of `input`, so that the next message is at its front, and says so.
     pub fn abandon(&mut self, input: &mut Buf) -> bool {
@@ -244,25 +223,6 @@ impl Relay {
         self.prefix_at == self.prefix.len()
             && self.data_at == self.data_len
             && self.suffix_at == self.suffix.len()
-    }
-
-    /// Takes what is already in `input` along with the head, so that a head and a small body go out
-    /// in one write, and so that such a body can be sent again. Call it once, after the head was
-    /// written into [`Relay::head_mut`].
-    pub fn preload<R: Source>(&mut self, input: &mut Buf, source: &R) -> Result<(), RelayFault> {
-        if !self.replay.is_empty() {
-            self.whole_at = Some(self.prefix.len());
-            self.prefix.append(&mut self.replay);
-        } else if !self.source_ended && !input.is_empty() {
-            let head = self.prefix.len();
-            self.decode_into_parts(input, true)?;
-            self.end_with(source)?;
-            if self.source_ended && self.data_len == 0 && self.raw_len == 0 {
-                self.whole_at = Some(head);
-                self.prefix.append(&mut self.suffix);
-            }
-        }
-        Ok(())
     }
 
     /// Moves bytes until the message is done, the source has none, or the sink takes none.
@@ -292,7 +252,7 @@ impl Relay {
                 return self.poll_end(cx, sink);
             }
             if !input.is_empty() {
-                self.decode_into_parts(input, false)?;
+                self.decode_into_parts(input, None)?;
                 self.end_with(source)?;
                 if !self.is_flushed() || self.source_ended {
                     continue;
@@ -369,6 +329,7 @@ impl Relay {
             };
             self.progress_ms = now_ms;
             self.written_bytes += written as u64;
+            self.replay.written();
             self.advance(written);
         }
         input.consume(self.raw_len);

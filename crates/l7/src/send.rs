@@ -4,15 +4,17 @@
 use std::task::{Poll, ready};
 
 use keel_http::{BodyLength, HeadFault, HeadStatus, frame_response, websocket};
-use keel_net::MEDIUM;
+use keel_net::{BufPool, MEDIUM};
 
 use crate::error::Kind;
+use crate::exchange::Exchange;
 use crate::grpc::Call;
 use crate::h2::{H2Body, H2Call, answer_head, read_answer, request_head};
 use crate::heads::{ANSWER_LIMITS, RequestHeadPlan, write_interim, write_request};
 use crate::io::Io;
 use crate::link::Link;
-use crate::relay::{Encode, RelayFault};
+use crate::relay::{Encode, Keep, RelayFault};
+use crate::retry::{RetryPlan, Tries, is_repeatable};
 use crate::snapshot::{HostPlan, PoolPlan, RoutePlan};
 use crate::times::Times;
 use crate::walk::Walk;
@@ -24,12 +26,13 @@ const INTERIM_MAX: u32 = 32;
 pub(crate) fn begin_request(
     walk: &mut Walk<'_>,
     route: &RoutePlan,
-    plan: &PoolPlan,
+    tries: &Tries<'_>,
     server: usize,
     link: &mut Link,
 ) -> Result<(), Kind> {
+    let plan = tries.plan;
     let body = walk.ex.framing.body;
-    let recoded = begin_relay(walk, route, link)?;
+    let recoded = begin_relay(walk, route, tries.retry, link);
     let told = if recoded { BodyLength::Chunked } else { body };
     let needs_key = walk.ex.head.extended_connect && link.call.is_none();
     walk.ex.websocket_key =
@@ -58,7 +61,7 @@ pub(crate) fn begin_request(
 
 /// Begins the upward relay, or begins it again for another attempt. Gives whether the body is written
 /// anew on the way, so that its length is unknown.
-fn begin_relay(walk: &mut Walk<'_>, route: &RoutePlan, link: &Link) -> Result<bool, Kind> {
+fn begin_relay(walk: &mut Walk<'_>, route: &RoutePlan, retry: &RetryPlan, link: &Link) -> bool {
     let bufs = &walk.worker.bufs;
     let body = walk.ex.framing.body;
     let has_body = !matches!(body, BodyLength::Empty | BodyLength::Fixed(0));
@@ -74,22 +77,38 @@ fn begin_relay(walk: &mut Walk<'_>, route: &RoutePlan, link: &Link) -> Result<bo
     };
     let now_ms = walk.worker.clock.now_ms();
     let framed = walk.client.io.is_h2();
-    let up = &mut walk.ex.up;
-    if up.is_untouched() {
-        let body_bytes_max = route.body_bytes_max.unwrap_or(walk.listener.body_bytes_max);
-        up.begin(bufs, (body, framed), encode, body_bytes_max, now_ms);
-    } else if recoded {
-        // What was read in base64 is not here any more.
-        return Err(Kind::SendFailed);
-    } else {
-        up.begin_again(encode, now_ms);
+    if !walk.ex.up.is_untouched() {
+        walk.ex
+            .up
+            .begin_again(&mut walk.client.input, encode, now_ms);
+        return recoded;
     }
+    let keep = match has_body {
+        true => keep_of(walk, retry, link),
+        false => Keep::Nothing,
+    };
+    let up = &mut walk.ex.up;
+    let body_bytes_max = route.body_bytes_max.unwrap_or(walk.listener.body_bytes_max);
+    up.begin(bufs, (body, framed), encode, body_bytes_max, now_ms);
+    up.keep(keep, retry.body_bytes_max);
     up.set_web(call.and_then(Call::request_codec));
-    Ok(recoded)
+    recoded
+}
+
+/// How long a body is kept for another attempt. What may not be repeated can only go elsewhere while
+/// nothing was sent; over HTTP/2 a server can still say that it did not look at it, and a call of
+/// gRPC that it did not take it.
+fn keep_of(walk: &Walk<'_>, retry: &RetryPlan, link: &Link) -> Keep {
+    let by_server = link.call.is_some() || walk.ex.call.is_some() && !retry.grpc.is_empty();
+    match retry.tries_max > 1 && retry.body_bytes_max > 0 {
+        false => Keep::Nothing,
+        true if by_server || is_repeatable(walk, retry) => Keep::UntilAnswered,
+        true => Keep::UntilWritten,
+    }
 }
 
 /// Writes the head of the request for a server that is told this length of its body.
-fn write_head(
+pub(crate) fn write_head(
     out: &mut Vec<u8>,
     walk: &Walk<'_>,
     route: &RoutePlan,
@@ -116,7 +135,7 @@ fn write_head(
 }
 
 /// Sends a request's head as a stream of its own over a shared connection.
-fn open_stream(
+pub(crate) fn open_stream(
     call: &H2Call,
     head: &[u8],
     plan: &PoolPlan,
@@ -164,7 +183,7 @@ pub(crate) async fn send(
             if !up_failed && !walk.ex.up.is_done() {
                 up_failed = poll_up(walk, cx, link, now_ms)?;
             }
-            match poll_answer(walk, cx, link) {
+            match poll_answer(walk.ex, &walk.worker.bufs, cx, link) {
                 Poll::Pending => {}
                 // The server closed or reset; a failed write is the earlier sign of the same.
                 Poll::Ready(Err(Kind::NoAnswer)) if up_failed => {
@@ -221,8 +240,9 @@ fn poll_up(
 }
 
 /// Reads from the server until a head is complete.
-fn poll_answer(
-    walk: &mut Walk<'_>,
+pub(crate) fn poll_answer(
+    ex: &mut Exchange,
+    bufs: &BufPool,
     cx: &mut std::task::Context<'_>,
     link: &mut Link,
 ) -> Poll<Result<(), Kind>> {
@@ -233,13 +253,11 @@ fn poll_answer(
                 Ok(answer) => answer,
                 Err(error) => return Poll::Ready(Err(stream_fault(&error))),
             };
-            let read = read_answer(walk.ex, &walk.worker.bufs, &head, ended);
+            let read = read_answer(ex, bufs, &head, ended);
             return Poll::Ready(read.map_err(Kind::BadAnswer));
         }
         Io::Away => return Poll::Ready(Err(Kind::NoAnswer)),
     };
-    let ex = &mut *walk.ex;
-    let bufs = &walk.worker.bufs;
     loop {
         if ex.answer_scan.ready(ex.answer_buf.filled()) {
             match ex.answer.parse(ex.answer_buf.filled(), &ANSWER_LIMITS) {

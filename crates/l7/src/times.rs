@@ -18,6 +18,8 @@ pub struct Times {
     /// Bytes per second that the client's body must reach.
     body_rate_min: u64,
     started_ms: u64,
+    /// An attempt that another one may follow must have its answer within this time.
+    try_ms: u64,
     /// When the client gives up, in milliseconds of the worker's clock.
     pub deadline_ms: u64,
 }
@@ -48,6 +50,7 @@ impl Times {
             },
             deadline_ms: walk.ex.call.map_or(u64::MAX, |call| call.due_ms),
             started_ms: walk.worker.clock.now_ms(),
+            try_ms: walk.try_ms,
         }
     }
 
@@ -63,7 +66,7 @@ impl Times {
     fn due_of_phase(&self, walk: &Walk<'_>, sent_ms: Option<u64>, now_ms: u64) -> (u64, Kind) {
         let up = &walk.ex.up;
         if let Some(sent_ms) = sent_ms {
-            return (sent_ms + self.read_ms, Kind::AnswerTimeout);
+            return (self.answer_due(sent_ms), Kind::AnswerTimeout);
         }
         match up.waiting() {
             Waiting::Source => (
@@ -73,6 +76,11 @@ impl Times {
             Waiting::Sink => (up.progress_ms + self.send_ms, Kind::SendTimeout),
             Waiting::Nothing => (now_ms + self.read_ms, Kind::AnswerTimeout),
         }
+    }
+
+    /// When the head of the answer is overdue, of a request that was sent then.
+    pub fn answer_due(&self, sent_ms: u64) -> u64 {
+        sent_ms.saturating_add(self.read_ms.min(self.try_ms))
     }
 
     /// When a body is overdue: it must make progress, and after a while keep up a minimum rate.

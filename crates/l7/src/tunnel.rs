@@ -11,7 +11,7 @@ use crate::error::Kind;
 use crate::exchange::{Attempt, Exchange};
 use crate::h2::opening_head;
 use crate::heads::{AnswerBody, AnswerHeadPlan, write_answer};
-use crate::pass::settle;
+use crate::pass::{over, settle};
 use crate::relay::{Encode, RelayFault};
 use crate::snapshot::RoutePlan;
 use crate::sticky::{self, SetCookie};
@@ -34,6 +34,7 @@ pub async fn tunnel(
     let idle_ms = route.timeouts.tunnel_ms.unwrap_or(plan.tunnel_timeout_ms);
     let cookie = sticky::set_cookie(walk, plan, attempt.server);
     begin(walk, route, attempt.link.io.is_h2(), cookie)?;
+    over(walk, &mut attempt);
     count_head(walk, pool, &mut attempt);
     walk.answer_begun = true;
     walk.in_tunnel = true;
@@ -54,7 +55,7 @@ pub async fn tunnel(
     })
     .await;
     walk.ex.record.termination = ended;
-    settle(walk, pool, &attempt);
+    settle(walk, pool, &mut attempt);
     Ok(Next::Close)
 }
 

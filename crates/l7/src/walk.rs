@@ -35,6 +35,9 @@ pub struct Walk<'a> {
     pub in_tunnel: bool,
     /// Something was waited for since the clock was read last.
     pub waited: bool,
+    /// How long the attempt that runs may take to the head of its answer, in milliseconds;
+    /// `u64::MAX` leaves it to the timeouts.
+    pub try_ms: u64,
     /// Counts the request as in flight on its route.
     pub in_flight: Option<InFlight>,
     /// The server that it is at, which may be drained with a time limit.
@@ -61,6 +64,7 @@ impl<'a> Walk<'a> {
             answer_begun: false,
             in_tunnel: false,
             waited: false,
+            try_ms: u64::MAX,
             in_flight: None,
             server: None,
         }

@@ -18,6 +18,6 @@ pub mod metrics;
 
 pub use log::{AccessLog, LogBuffer, LogLimits, LogSpec, LogWriter};
 pub use metrics::{
-    ErrorKind, InFlight, ListenerMetrics, Names, PoolMetrics, PoolNames, Registry, RejectReason,
-    RouteMetrics, ServerMetrics, StatusClass, WorkerMetrics,
+    BreakerTurn, ErrorKind, InFlight, ListenerMetrics, Names, PoolMetrics, PoolNames, Refusal,
+    Registry, RejectReason, RouteMetrics, ServerMetrics, StatusClass, WorkerMetrics,
 };

@@ -17,6 +17,8 @@ pub struct Connection {
     pub requests: u32,
     /// Since when it idles, in milliseconds of the worker's clock.
     pub idle_since_ms: u64,
+    /// What it holds while it is open (its place in a limit); given back on drop.
+    pub held: Option<Box<dyn std::fmt::Debug>>,
 }
 
 /// Begins to connect. The future resolves when the connection stands; it has no deadline of its own

@@ -116,6 +116,25 @@ impl IdleConnections {
         self.count.set(kept);
     }
 
+    /// Closes the connection to any of these servers that has idled longest; false when there is none.
+    pub fn close_one(&self, servers: impl IntoIterator<Item = ServerKey>) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        let mut oldest = None;
+        for key in servers {
+            let position = key.slot as usize;
+            let slot = slots.get(position).filter(|slot| slot.id == key.id);
+            if let Some(first) = slot.and_then(|slot| slot.list.front())
+                && oldest.is_none_or(|(_, since_ms)| first.idle_since_ms < since_ms)
+            {
+                oldest = Some((position, first.idle_since_ms));
+            }
+        }
+        let closed = oldest.and_then(|(position, _)| slots.get_mut(position)?.list.pop_front());
+        self.count
+            .set(self.count.get() - usize::from(closed.is_some()));
+        closed.is_some()
+    }
+
     /// Closes all of them.
     pub fn clear(&self) {
         for slot in self.slots.borrow_mut().iter_mut() {
@@ -167,6 +186,7 @@ mod tests {
                 address,
                 requests: 1,
                 idle_since_ms: 0,
+                held: None,
             },
             theirs.expect("accepted").0,
         )

@@ -267,7 +267,7 @@ impl H2Connections {
         plan: &ServerHttp2Plan,
         keep: &KeepAlive,
         (send, connection): (SendRequest<Bytes>, Connection<Stream, Bytes>),
-        address: SocketAddr,
+        (address, held): (SocketAddr, Option<Box<dyn std::fmt::Debug>>),
     ) -> H2Call {
         let changed = worker.h2.with(server, |it| it.changed.clone());
         let shared = Rc::new(Shared {
@@ -292,6 +292,7 @@ impl H2Connections {
             next_ping_ms: worker.clock.now_ms().saturating_add(plan.ping_every_ms),
             pong_due_ms: None,
             shared,
+            _held: held,
         };
         tokio::task::spawn_local(keeper.keep(connection));
         call
@@ -335,6 +336,8 @@ struct Keeper {
     keep: KeepAlive,
     next_ping_ms: u64,
     pong_due_ms: Option<u64>,
+    /// The connection's place in a limit.
+    _held: Option<Box<dyn std::fmt::Debug>>,
 }
 
 impl Keeper {

@@ -1,17 +1,18 @@
 //! Framing: from the bytes of a source to the parts that a sink is given.
 
-use keel_http::{ChunkedDecoder, write_chunk_size};
+use keel_http::write_chunk_size;
 use keel_net::Buf;
 
-use super::parts::{Decode, Encode, RelayFault, decode_chunks};
+use super::parts::{Decode, Encode, RelayFault, decode_chunks, write_body_end};
 use super::{COPY_MAX, Relay};
 
 impl Relay {
-    /// Takes what is in `input` as data of the body and prepares the parts to write.
+    /// Takes what is in `input` as data of the body and prepares the parts to write. `first` is set
+    /// for what came with the head: whether the source says that nothing follows.
     pub(super) fn decode_into_parts(
         &mut self,
         input: &mut Buf,
-        first: bool,
+        first: Option<bool>,
     ) -> Result<(), RelayFault> {
         debug_assert!(
             self.data_len == 0 && self.raw_len == 0,
@@ -26,14 +27,14 @@ impl Relay {
                 *left -= n as u64;
                 (self.data_len, self.raw_len) = (n, n);
                 let ended = *left == 0;
-                self.frame_data(input)?;
+                self.frame_data(input, first.is_some() && ended)?;
                 if ended {
                     self.end_of_body(&[])?;
                 }
             }
             Decode::UntilClose => {
                 (self.data_len, self.raw_len) = (input.len(), input.len());
-                self.frame_data(input)?;
+                self.frame_data(input, false)?;
             }
             Decode::Stream(left) => {
                 if let Some(left) = left {
@@ -42,12 +43,13 @@ impl Relay {
                         .ok_or(RelayFault::Cut)?;
                 }
                 (self.data_len, self.raw_len) = (input.len(), input.len());
-                self.frame_data(input)?;
+                let over = matches!(self.decode, Decode::Stream(None | Some(0)));
+                self.frame_data(input, over && first == Some(true))?;
             }
             Decode::Chunked(decoder) => {
                 let (data_len, raw_len, ended) = decode_chunks(decoder, input.filled_mut())?;
                 (self.data_len, self.raw_len) = (data_len, raw_len);
-                self.frame_data(input)?;
+                self.frame_data(input, first.is_some() && ended)?;
                 if ended {
                     let trailers = match &self.decode {
                         Decode::Chunked(decoder) => decoder.trailers().to_vec(),
@@ -57,12 +59,13 @@ impl Relay {
                 }
             }
         }
-        self.settle(input, first);
+        self.settle(input, first.is_some());
         Ok(())
     }
 
-    /// Writes the framing around the data that was decoded.
-    fn frame_data(&mut self, input: &Buf) -> Result<(), RelayFault> {
+    /// Writes the framing around the data that was decoded. A body that is `whole` stays in the prefix
+    /// when it is small, and need not be kept a second time.
+    fn frame_data(&mut self, input: &Buf, whole: bool) -> Result<(), RelayFault> {
         if let Some(web) = &mut self.web {
             let data = input.filled().get(..self.data_len).unwrap_or(&[]);
             let mut made = Vec::new();
@@ -72,6 +75,7 @@ impl Relay {
             if self.body_bytes > self.body_bytes_max {
                 return Err(RelayFault::TooLarge);
             }
+            self.replay.keep(&made);
             if self.encode == Encode::Chunked && !made.is_empty() {
                 write_chunk_size(&mut self.prefix, made.len());
                 self.suffix.extend_from_slice(b"\r\n");
@@ -83,6 +87,10 @@ impl Relay {
         self.body_bytes += self.data_len as u64;
         if self.body_bytes > self.body_bytes_max {
             return Err(RelayFault::TooLarge);
+        }
+        if self.replay.is_wanted() && !(whole && self.data_len <= COPY_MAX) {
+            self.replay
+                .keep(input.filled().get(..self.data_len).unwrap_or(&[]));
         }
         if self.encode == Encode::Chunked && self.data_len > 0 {
             write_chunk_size(&mut self.prefix, self.data_len);
@@ -100,6 +108,7 @@ impl Relay {
             web.end(trailers, &mut made)?;
             trailers = &[];
             self.body_bytes += made.len() as u64;
+            self.replay.keep(&made);
             let framed = self.encode == Encode::Chunked && !made.is_empty();
             if framed {
                 write_chunk_size(&mut self.suffix, made.len());
@@ -109,45 +118,9 @@ impl Relay {
                 self.suffix.extend_from_slice(b"\r\n");
             }
         }
-        match self.encode {
-            Encode::Chunked => {
-                self.suffix.extend_from_slice(b"0\r\n");
-                self.suffix.extend_from_slice(trailers);
-                self.suffix.extend_from_slice(b"\r\n");
-            }
-            Encode::Stream if trailers.is_empty() => {}
-            Encode::Stream => self.trailers = Some(trailers.into()),
-            Encode::Raw => {}
-        }
+        self.replay.keep_trailers(trailers);
+        self.trailers = write_body_end(self.encode, trailers, &mut self.suffix);
         Ok(())
-    }
-
-    /// Frames the body that is kept for another attempt as the sink of that one wants it: the servers of a pool need not
-    /// speak the same version.
-    pub(super) fn reframe(&mut self, encode: Encode) {
-        if self.encode == encode {
-            return;
-        }
-        if self.encode == Encode::Chunked {
-            let mut decoder = ChunkedDecoder::default();
-            // We wrote these chunks ourselves.
-            let data_len = decode_chunks(&mut decoder, &mut self.replay).map_or(0, |read| read.0);
-            self.replay.truncate(data_len);
-            let trailers = decoder.trailers();
-            self.trailers = (!trailers.is_empty()).then(|| trailers.into());
-        }
-        if encode == Encode::Chunked {
-            let data = std::mem::take(&mut self.replay);
-            if !data.is_empty() {
-                write_chunk_size(&mut self.replay, data.len());
-                self.replay.extend_from_slice(&data);
-                self.replay.extend_from_slice(b"\r\n");
-            }
-            self.replay.extend_from_slice(b"0\r\n");
-            let trailers = self.trailers.take().unwrap_or_default();
-            self.replay.extend_from_slice(&trailers);
-            self.replay.extend_from_slice(b"\r\n");
-        }
     }
 
     /// Small data joins the prefix, so that one plain write does, and so does the `first`, so that it

@@ -157,3 +157,21 @@ pub(crate) fn decode_chunks(
         }
     }
 }
+
+/// Writes what ends a body; trailers that the sink has to be told are given back.
+pub(crate) fn write_body_end(
+    encode: Encode,
+    trailers: &[u8],
+    out: &mut Vec<u8>,
+) -> Option<Box<[u8]>> {
+    match encode {
+        Encode::Chunked => {
+            out.extend_from_slice(b"0\r\n");
+            out.extend_from_slice(trailers);
+            out.extend_from_slice(b"\r\n");
+            None
+        }
+        Encode::Stream if !trailers.is_empty() => Some(trailers.into()),
+        Encode::Stream | Encode::Raw => None,
+    }
+}

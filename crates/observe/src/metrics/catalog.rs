@@ -117,6 +117,22 @@ metrics! {
         "Time from the first byte of a request to the last byte of its answer.";
     POOL_UNAVAILABLE = "evenkeel_pool_unavailable_requests_total" Counter ["pool"] "requests"
         "Requests for which no server of the pool could be chosen.";
+    POOL_REFUSED = "evenkeel_pool_refused_requests_total" Counter ["pool", "reason"] "requests"
+        "Requests refused before any server was asked: by a breaker, a limit, the queue or load shed.";
+    POOL_BREAKER_CHANGES = "evenkeel_pool_breaker_changes_total" Counter ["pool", "to"] "changes"
+        "Changes of the circuit breaker of a pool.";
+    SERVER_BREAKER_CHANGES = "evenkeel_server_breaker_changes_total" Counter ["pool", "to"] "changes"
+        "Changes of the circuit breakers of a pool's servers.";
+    POOL_BUDGET_EXHAUSTED = "evenkeel_pool_retry_budget_exhausted_total" Counter ["pool"] "attempts"
+        "Retries and hedges that were not made because the budget was spent.";
+    POOL_HEDGES = "evenkeel_pool_hedged_requests_total" Counter ["pool"] "requests"
+        "Requests that were sent to one more server because the first was slow.";
+    POOL_HEDGES_WON = "evenkeel_pool_hedges_won_total" Counter ["pool"] "requests"
+        "Requests that were answered first by a server that was asked later.";
+    POOL_WAITING = "evenkeel_pool_waiting_requests" Gauge ["pool"] "requests"
+        "Requests that wait because every server is full.";
+    POOL_QUEUE_WAIT = "evenkeel_pool_queue_wait_duration_seconds" Histogram ["pool"] "seconds"
+        "How long requests waited for a free server, served in the end or not.";
     SERVER_UP = "evenkeel_server_up" Gauge ["pool", "server"] "1"
         "1 when the server may be chosen now, 0 while it rests or is down.";
     SERVER_REQUESTS = "evenkeel_server_requests_total" Counter ["pool", "server", "class"] "requests"

@@ -203,6 +203,8 @@ impl Registry {
         for (_, series) in shown(self.pools()) {
             text.value(&series.labels, series.sum(|cells| cells.unavailable.read()));
         }
+        let pools: Vec<_> = shown(self.pools()).map(|(_, series)| &**series).collect();
+        super::protect::render(pools.into_iter(), text);
         let Some(server_up) = sources.server_up else {
             return;
         };
@@ -345,7 +347,7 @@ fn shown<C: Default>(
 }
 
 /// Writes lines. Writing to a `String` cannot fail, so results are let go.
-struct Text<'a> {
+pub(super) struct Text<'a> {
     out: &'a mut String,
     /// The name of the family that is being written.
     name: &'static str,
@@ -353,7 +355,7 @@ struct Text<'a> {
 
 impl Text<'_> {
     /// Begins a family.
-    fn family(&mut self, metric: &Metric) {
+    pub(super) fn family(&mut self, metric: &Metric) {
         self.name = metric.name;
         let _ = writeln!(self.out, "# HELP {} {}", metric.name, metric.meaning);
         let _ = writeln!(self.out, "# TYPE {} {}", metric.name, metric.kind.name());
@@ -365,12 +367,12 @@ impl Text<'_> {
         let _ = writeln!(self.out, "{} {value}", metric.name);
     }
 
-    fn value(&mut self, labels: &str, value: impl std::fmt::Display) {
+    pub(super) fn value(&mut self, labels: &str, value: impl std::fmt::Display) {
         let _ = writeln!(self.out, "{}{{{labels}}} {value}", self.name);
     }
 
     /// A line with one more label, whose value is a fixed word.
-    fn labelled(&mut self, labels: &str, label: &str, word: &str, value: u64) {
+    pub(super) fn labelled(&mut self, labels: &str, label: &str, word: &str, value: u64) {
         let _ = writeln!(
             self.out,
             "{}{{{labels},{label}=\"{word}\"}} {value}",
@@ -378,13 +380,13 @@ impl Text<'_> {
         );
     }
 
-    fn classes(&mut self, labels: &str, counts: &[u64; 6]) {
+    pub(super) fn classes(&mut self, labels: &str, counts: &[u64; 6]) {
         for (class, count) in StatusClass::ALL.into_iter().zip(counts) {
             self.labelled(labels, "class", class.name(), *count);
         }
     }
 
-    fn histogram(&mut self, labels: &str, buckets: &Buckets) {
+    pub(super) fn histogram(&mut self, labels: &str, buckets: &Buckets) {
         let name = self.name;
         let mut below = 0;
         for (us, count) in bucket_bounds_us().iter().zip(&buckets.counts) {

@@ -11,6 +11,7 @@ use keel_http::H2Abuse;
 
 use super::cell::Cell;
 use super::histogram::Histogram;
+use super::protect::ProtectCells;
 
 /// Keeps a type on the thread that made it.
 pub(crate) type StaysHere = PhantomData<*const ()>;
@@ -182,6 +183,7 @@ pub(crate) struct ServerCells {
 #[repr(align(64))]
 pub(crate) struct PoolCells {
     pub(crate) unavailable: Cell,
+    pub(crate) protect: ProtectCells,
 }
 
 /// One worker's cells for one listener.
@@ -328,6 +330,10 @@ impl PoolMetrics {
             cells,
             stays: PhantomData,
         }
+    }
+
+    pub(crate) fn cells(&self) -> &PoolCells {
+        &self.cells
     }
 
     /// Counts a request for which no server of the pool could be chosen.

@@ -11,6 +11,7 @@ mod exposition;
 mod handles;
 mod histogram;
 mod process;
+mod protect;
 mod registry;
 mod series;
 mod worker;
@@ -23,6 +24,7 @@ pub use handles::{
 };
 pub use histogram::{BUCKET_COUNT, Buckets, bucket_bounds_us, bucket_of_us};
 pub use process::ProcessReadings;
+pub use protect::{BreakerTurn, Refusal};
 pub use registry::{ListenerTotals, Names, PoolNames, Registry, RouteTotals, ServerTotals, Totals};
 pub use worker::WorkerMetrics;
 
