@@ -74,6 +74,14 @@ impl Known {
             Outcome::Wrong(what) => Verdict::Wrong(what.clone()),
             Outcome::Cut(server, how) => {
                 let cuts = |span: &Span| span.harm.is_some_and(|harm| harm.cuts());
+                // The reset of a stream overtakes a head that was about to be sent: then only the log knows the server.
+                let logged = self.log.get(&contract::text(asked.id));
+                let in_body =
+                    logged.filter(|(termination, _)| termination == "SAB" || termination == "SPB");
+                let server = match server.is_empty() {
+                    true => in_body.map_or("", |(_, server)| server),
+                    false => server,
+                };
                 match self.had(server, from, to, cuts) {
                     true => Verdict::Excused("broke off with its server, seen as broken"),
                     false => Verdict::Lost(story(&format!("broke off: {server} {how}"))),

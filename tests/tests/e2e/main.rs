@@ -41,6 +41,7 @@ mod limits;
 mod listeners;
 mod many_connections;
 mod metrics;
+mod nothing_lost;
 mod peers_grpc;
 mod peers_h2;
 mod peers_tls;

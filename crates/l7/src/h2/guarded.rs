@@ -18,6 +18,12 @@ use crate::worker::Worker;
 /// What is read at a time while many frames wait: some 50 of the shortest with something in them.
 const READ_BYTES_WHEN_BUSY: usize = 512;
 
+/// How long we read on after our own end, in milliseconds, in all.
+const LINGER_MS: u64 = 30_000;
+
+/// The same, without a byte.
+const LINGER_IDLE_MS: u64 = 2_000;
+
 /// What is known of the frames of a connection, for its task and its streams.
 #[derive(Debug)]
 pub struct Watch {
@@ -28,6 +34,8 @@ pub struct Watch {
     inboxes: RefCell<Vec<Rc<Inbox>>>,
     /// Who reads on when enough was taken of what came.
     reader: RefCell<Option<Waker>>,
+    /// Until when the client's last bytes are read and forgotten, in milliseconds; set once we have said our end.
+    linger_due_ms: Cell<Option<u64>>,
 }
 
 impl Watch {
@@ -39,6 +47,11 @@ impl Watch {
     /// The library ended the connection for what the client did.
     pub fn set_fault(&self, fault: H2Abuse) {
         self.fault.set(Some(fault));
+    }
+
+    /// When the wait for the client's end is over, in milliseconds of the worker's clock; for ever before our own end.
+    pub fn linger_due_ms(&self) -> u64 {
+        self.linger_due_ms.get().unwrap_or(u64::MAX)
     }
 
     /// Since when a header block is unfinished, in milliseconds of the worker's clock.
@@ -103,6 +116,8 @@ pub struct Guarded {
     early: Buf,
     watch: Rc<Watch>,
     worker: Rc<Worker>,
+    /// When lingering is over whatever comes.
+    linger_end_ms: u64,
 }
 
 impl Guarded {
@@ -116,14 +131,39 @@ impl Guarded {
                 fault: Cell::new(None),
                 inboxes: RefCell::default(),
                 reader: RefCell::new(None),
+                linger_due_ms: Cell::new(None),
             }),
             worker,
+            linger_end_ms: u64::MAX,
         }
     }
 
     /// What is seen of it.
     pub fn watch(&self) -> Rc<Watch> {
         self.watch.clone()
+    }
+
+    /// Reads and forgets until the client ends too. A socket that is closed with its frames unread, and a client that takes
+    /// an answer sends WINDOW_UPDATE, is reset, and the rest of the answer is lost with that.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; READ_BYTES_WHEN_BUSY];
+        loop {
+            let now_ms = self.worker.clock.now_ms();
+            if self.watch.abuse().is_some() || now_ms >= self.watch.linger_due_ms() {
+                return Poll::Ready(());
+            }
+            let mut room = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room));
+            if read.is_err() || room.filled().is_empty() {
+                return Poll::Ready(());
+            }
+            self.await_end(now_ms);
+        }
+    }
+
+    fn await_end(&self, now_ms: u64) {
+        let due_ms = (now_ms + LINGER_IDLE_MS).min(self.linger_end_ms);
+        self.watch.linger_due_ms.set(Some(due_ms));
     }
 
     /// Judges what was read; false when nothing more may be.
@@ -218,6 +258,13 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.watch.linger_due_ms.get().is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            let now_ms = this.worker.clock.now_ms();
+            this.linger_end_ms = (now_ms + LINGER_MS).min(this.worker.drain_due_ms());
+            this.await_end(now_ms);
+        }
+        this.poll_linger(cx).map(Ok)
     }
 }

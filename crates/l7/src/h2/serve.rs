@@ -261,7 +261,7 @@ impl Shared {
             (0, _) => self.quiet_since_ms.get() + plan.idle_timeout_ms,
             _ => u64::MAX,
         };
-        block.min(idle)
+        block.min(idle).min(watch.linger_due_ms())
     }
 }
 

@@ -175,8 +175,8 @@ fn outcome(ask: &Ask, answer: &H2Answer) -> Outcome {
         (Some(code::NO_ERROR) | None, _) if answer.ended => {
             ask.judge(answer.status, |name| answer.header(name), &answer.body)
         }
-        (reset, 0) => Outcome::Silent(format!("reset {reset:?}")),
         (reset, _) => Outcome::Cut(
+            // Without a head nothing names the server; the log does.
             answer.header("x-origin").unwrap_or_default(),
             format!("reset {reset:?} after {} bytes", answer.body.len()),
         ),
