@@ -18,8 +18,7 @@ mod http2;
 mod plan;
 mod probe;
 mod report;
-#[cfg(test)]
-mod tests;
+mod table;
 
 pub use app::AppHealth;
 pub use checker::{CHECKS_MAX, CheckLoop, Checker, PoolChecks};

@@ -50,7 +50,7 @@ pub struct LastCheck {
 pub struct ServerCheck {
     pub(super) id: u64,
     pub(super) report: ArcSwap<CheckReport>,
-    /// A check was asked for that has not begun.
+    /// A check was asked for that is not under way.
     pub(super) asked: AtomicBool,
     pub(super) urgent: Sender<u64>,
 }
@@ -74,8 +74,8 @@ impl ServerCheck {
         }
     }
 
-    /// A check begins: what was asked for is on its way.
-    pub(super) fn begun(&self) {
+    /// What was asked for is under way or done: the next failure may ask anew.
+    pub(super) fn answered(&self) {
         self.asked.store(false, Ordering::Relaxed);
     }
 }
