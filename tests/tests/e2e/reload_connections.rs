@@ -1,0 +1,242 @@
+//! Reloads, and what lives on over them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use keel_testkit::wait::{until, until_true};
+use keel_testkit::{Ask, H2Wire, Load, Origin, Proxy, Wire};
+use rustix::process::Signal;
+
+use crate::GET;
+
+/// Puts another configuration in the place of the one in force and waits until it is served.
+#[track_caller]
+pub fn reload(proxy: &Proxy, config: &str) {
+    write(proxy, config);
+    reload_again(proxy);
+}
+
+fn write(proxy: &Proxy, config: &str) {
+    let dir = proxy.dir().display().to_string();
+    let mut text = config.replace("@DIR@", &dir);
+    if !text.lines().any(|line| line.starts_with("admin:")) {
+        text.push_str("\nadmin: { bind: \"127.0.0.1:0\" }\n");
+    }
+    std::fs::write(proxy.dir().join("evenkeel.yaml"), text).expect("our own folder");
+}
+
+/// Reads the file anew.
+#[track_caller]
+pub fn reload_again(proxy: &Proxy) {
+    let done = |proxy: &Proxy| proxy.log().matches("configuration reloaded").count();
+    let before = done(proxy);
+    proxy.signal(Signal::HUP);
+    until_true("the configuration is reloaded", || done(proxy) > before);
+}
+
+/// A file with these listeners, and one pool.
+fn config(listeners: &str, origin: SocketAddr, turn: usize) -> String {
+    // Something differs each time.
+    let weight = turn % 7 + 1;
+    format!(
+        "listeners: {{ {listeners} }}\nworkers: 2\nroutes: [ {{ pool: app }} ]\n\
+         pools: {{ app: {{ servers: [ {{ name: a, address: \"{origin}\", weight: {weight} }} ] }} }}\n"
+    )
+}
+
+const WEB: &str = "web: { bind: \"127.0.0.1:0\" }";
+
+/// A frame of a client, masked with zeroes (RFC 6455 section 5.2), and what the server sends back.
+fn frame(text: &str) -> (Vec<u8>, Vec<u8>) {
+    let len = u8::try_from(text.len()).expect("short");
+    let masked = [&[0x81, 0x80 | len, 0, 0, 0, 0], text.as_bytes()].concat();
+    (masked, [&[0x81, len], text.as_bytes()].concat())
+}
+
+fn open_websocket(address: SocketAddr) -> Wire {
+    let mut wire = Wire::connect(address);
+    let ask = Ask::get(address, "/chat")
+        .with("Connection", "Upgrade")
+        .with("Upgrade", "websocket")
+        .with("Sec-WebSocket-Version", "13")
+        .with("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    wire.send(ask.to_bytes());
+    assert_eq!(wire.head("GET").expect("an answer").status, 101);
+    wire
+}
+
+#[test]
+fn a_thousand_websockets_live_through_a_hundred_reloads() {
+    const WEBSOCKETS: usize = 1_000;
+    const RELOADS: usize = 100;
+
+    let origin = Origin::websocket();
+    let proxy = Proxy::start(&config(WEB, origin.address(), 0));
+    let mut all: Vec<Wire> = (0..WEBSOCKETS)
+        .map(|_| open_websocket(proxy.address()))
+        .collect();
+    for turn in 1..=RELOADS {
+        reload(&proxy, &config(WEB, origin.address(), turn));
+        let at = turn * 7 % WEBSOCKETS;
+        let (sent, wanted) = frame(&format!("turn {turn}"));
+        all[at].send(sent);
+        assert_eq!(all[at].bytes(wanted.len()), wanted);
+    }
+    for (at, wire) in all.iter_mut().enumerate() {
+        let (sent, wanted) = frame(&format!("still here {at}"));
+        wire.send(sent);
+        assert_eq!(wire.bytes(wanted.len()), wanted, "{at}");
+    }
+    assert_eq!(origin.open(), WEBSOCKETS);
+}
+
+#[test]
+fn kept_connections_streams_and_downloads_live_on() {
+    const BYTES: usize = 64 << 20;
+
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(&config(WEB, origin.address(), 0));
+    let mut kept = proxy.wire();
+    kept.ask(GET).expect(200);
+    let mut streams = H2Wire::connect(proxy.address());
+    assert_eq!(streams.get("/").status, 200);
+    let waiting = streams.ask("GET", "/delay/1500", &[], true);
+    let mut download = proxy.wire();
+    download.send(Ask::get(proxy.address(), &format!("/bytes/{BYTES}")).to_bytes());
+    let head = download.head("GET").expect("a head");
+    assert_eq!(head.status, 200);
+    for turn in 1..=10 {
+        reload(&proxy, &config(WEB, origin.address(), turn));
+        kept.ask(GET).expect(200);
+        assert_eq!(streams.get("/").status, 200);
+    }
+    assert_eq!(download.bytes(BYTES).len(), BYTES);
+    assert_eq!(streams.answer(waiting).status, 200);
+    assert!(streams.goaways().is_empty(), "{:?}", streams.goaways());
+}
+
+#[test]
+fn requests_under_load_do_not_notice_a_hundred_reloads() {
+    let origins = [Origin::named("a"), Origin::named("b")];
+    let text = |turn: usize| {
+        let [a, b] = [&origins[0], &origins[1]].map(Origin::address);
+        // Servers change places, names and weights.
+        let (name, weight) = (turn % 3, turn % 5 + 1);
+        format!(
+            "listeners: {{ {WEB} }}\nworkers: 2\nroutes: [ {{ pool: app }} ]\npools: {{ app: {{ servers: [ \
+             {{ name: s{name}, address: \"{a}\", weight: {weight} }}, {{ name: t{weight}, address: \"{b}\" }} ] }} }}\n"
+        )
+    };
+    let proxy = Proxy::start(&text(0));
+    let load = Load::start(proxy.address(), 8, &proxy.ask("/"));
+    load.await_more(100);
+    for turn in 1..=100 {
+        reload(&proxy, &text(turn));
+    }
+    load.await_more(100);
+    let report = load.stop();
+    assert_eq!(report.failed, 0, "{report:?}");
+}
+
+#[test]
+fn connections_to_servers_that_are_gone_are_closed() {
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let proxy = Proxy::start(&config(WEB, old.address(), 0));
+    for _ in 0..4 {
+        assert_eq!(proxy.get("/").expect(200).origin(), "old");
+    }
+    assert!(old.open() > 0, "kept for the next request");
+    // The name stays and the address changes: what is open goes elsewhere than is asked for.
+    reload(&proxy, &config(WEB, new.address(), 0));
+    for _ in 0..4 {
+        assert_eq!(proxy.get("/").expect(200).origin(), "new");
+    }
+    until_true("the idle connections are closed", || old.open() == 0);
+}
+
+#[test]
+fn a_listener_comes_and_goes() {
+    let origin = Origin::named("a");
+    let port = free_port();
+    let more = format!("{WEB}, more: {{ bind: \"{port}\" }}");
+    let proxy = Proxy::start(&config(WEB, origin.address(), 0));
+    assert!(Wire::try_connect(port).is_err());
+    reload(&proxy, &config(&more, origin.address(), 0));
+    let mut idle = Wire::connect(port);
+    idle.ask(GET).expect(200);
+    let mut busy = Wire::connect(port);
+    busy.send(Ask::get(port, "/delay/1000").to_bytes());
+    let mut streams = H2Wire::connect(port);
+    let stream = streams.ask("GET", "/delay/1000", &[], true);
+    let mut fresh = Wire::connect(port);
+    until_true("all run", || origin.requests() == 3);
+    reload(&proxy, &config(WEB, origin.address(), 0));
+    fresh.send(GET);
+    let last = fresh.answer().expect(200);
+    assert_eq!(last.header("connection").as_deref(), Some("close"));
+    idle.expect_close();
+    let answer = busy.answer().expect(200);
+    assert_eq!(answer.header("connection").as_deref(), Some("close"));
+    busy.expect_close();
+    assert_eq!(streams.answer(stream).status, 200);
+    let _ = streams.await_goaway();
+    until_true("nobody listens there", || Wire::try_connect(port).is_err());
+    // The same name again, at the same place.
+    reload(&proxy, &config(&more, origin.address(), 0));
+    let mut again = until("it listens again", || Wire::try_connect(port).ok());
+    again.ask(GET).expect(200);
+    again.ask(GET).expect(200);
+}
+
+#[test]
+fn tunnels_outlive_their_listener() {
+    let origin = Origin::websocket();
+    let port = free_port();
+    let more = format!("{WEB}, more: {{ bind: \"{port}\" }}");
+    let proxy = Proxy::start(&config(&more, origin.address(), 0));
+    let mut tunnel = open_websocket(port);
+    reload(&proxy, &config(WEB, origin.address(), 0));
+    std::thread::sleep(Duration::from_millis(1_500));
+    let (sent, wanted) = frame("still here");
+    tunnel.send(sent);
+    assert_eq!(tunnel.bytes(wanted.len()), wanted);
+}
+
+#[test]
+fn who_connects_while_a_listener_goes_is_served_or_turned_away_and_never_reset() {
+    let origin = Origin::named("a");
+    let port = free_port();
+    let more = format!("{WEB}, more: {{ bind: \"{port}\" }}");
+    let proxy = Proxy::start(&config(WEB, origin.address(), 0));
+    for _ in 0..5 {
+        reload(&proxy, &config(&more, origin.address(), 0));
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    let mut served = 0;
+                    // Until nobody listens: whoever got in before is answered.
+                    while let Ok(mut wire) = Wire::try_connect(port) {
+                        wire.send(GET);
+                        wire.answer().expect(200);
+                        served += 1;
+                    }
+                    served
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(100));
+        reload(&proxy, &config(WEB, origin.address(), 0));
+        for client in clients {
+            let served = client
+                .join()
+                .expect("every client that got in was answered");
+            assert!(served > 0);
+        }
+    }
+}
+
+/// An address that nobody has.
+fn free_port() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound")
+}
