@@ -182,10 +182,15 @@ fn report(
     cause: &dyn std::fmt::Debug,
 ) {
     let change = plan.pool.balancer.report(server, outcome, now_ms);
-    if outcome == Outcome::Failure
-        && let Some(change) = change
-    {
-        let name = plan.pool.servers.get(server).map_or("", |it| &it.name);
+    if outcome == Outcome::Success {
+        return;
+    }
+    let Some(failed) = plan.pool.servers.get(server) else {
+        return;
+    };
+    failed.hasten_check();
+    if let Some(change) = change {
+        let name = &failed.name;
         tracing::warn!(pool = %plan.pool.name, server = %name, ?cause, ?change, "server rests");
     }
 }
