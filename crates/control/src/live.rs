@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keel_net::{Drain, Handed};
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 
 use crate::change::{Change, ChangeFault, Changed, Found, SaveFault, Saved};
 use crate::engine::{Engine, Prepared, Refusal};
@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) drain: Drain,
     pub(crate) tally: Arc<Tally>,
     pub(crate) upgrades: Upgrades,
+    stop: Notify,
 }
 
 /// The engine, while a change is made.
@@ -69,6 +70,7 @@ impl Control {
             file,
             drain,
             upgrades: Upgrades::new(),
+            stop: Notify::new(),
         }));
         tokio::spawn(follow(control.clone(), changes));
         tokio::spawn(tick::run(control.clone()));
@@ -141,6 +143,17 @@ impl Control {
         let done = tokio::spawn(async move { control.save_now(&by).await });
         done.await
             .unwrap_or_else(|_| Err(SaveFault::Edit(broken().to_string())))
+    }
+
+    /// Asks the process to stop: it takes no new connections, and ends when what runs has ended.
+    pub fn stop(&self, by: &Actor) {
+        tracing::info!(%by, "asked to stop");
+        self.0.stop.notify_one();
+    }
+
+    /// Waits until [`Control::stop`] is called. Whoever runs the process does.
+    pub async fn stop_asked(&self) {
+        self.0.stop.notified().await;
     }
 
     /// Waits for the turn to make a change.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use keel_config::Model;
-use keel_l7::{FixedAnswer, Produce, Snapshot};
+use keel_l7::{FixedAnswer, PoolPlan, Produce, Snapshot};
 use keel_observe::metrics::{ScrapeSources, TEXT_FORMAT};
 use keel_observe::{LogWriter, Registry};
 use keel_types::{PoolId, ServerIndex};
@@ -87,12 +87,20 @@ impl Status {
                 let mut text = String::new();
                 let tls = self.tls.figures();
                 let up = |pool: PoolId, server: ServerIndex| self.is_up(pool, server);
+                let checks = |pool: PoolId, server: ServerIndex| {
+                    let plan = self.snapshot.pools.get(usize::from(pool.0))?;
+                    let server = plan.pool.servers.get(server.0 as usize)?;
+                    let report = server.check.load_full()?.report();
+                    Some([report.passed, report.failed])
+                };
                 let sources = ScrapeSources {
                     logs: Some(&self.logs),
                     server_up: Some(&up),
                     tls: &tls,
                     allocations: Some(keel_sys::allocations()),
                     names: Some(self.names.figures()),
+                    config: Some(detail::figures(self)),
+                    server_checks: Some(&checks),
                 };
                 self.registry.render(&sources, &mut text);
                 FixedAnswer {
@@ -103,6 +111,41 @@ impl Status {
                 }
             }
         }
+    }
+
+    /// Every pool in order, with its servers: what `/stats` tells of each, and its name.
+    pub fn pools(&self) -> Value {
+        let plans = self.snapshot.pools.iter();
+        let mut all = detail::pools(self);
+        for plan in plans {
+            let servers = self.servers_of(plan);
+            if let Some(Value::Object(fields)) = all.get_mut(&plan.pool.name) {
+                fields.insert("servers".to_owned(), Value::Array(servers));
+            }
+        }
+        json!({ "process": detail::process(self), "pools": all })
+    }
+
+    /// The servers of a pool in order; `None` without such a pool.
+    pub fn servers(&self, pool: &str) -> Option<Vec<Value>> {
+        let mut plans = self.snapshot.pools.iter();
+        plans
+            .find(|plan| plan.pool.name == pool)
+            .map(|plan| self.servers_of(plan))
+    }
+
+    fn servers_of(&self, plan: &PoolPlan) -> Vec<Value> {
+        let servers = plan.pool.servers.iter().enumerate();
+        servers
+            .map(|(index, server)| {
+                let mut fields = self.backend(&plan.pool, index);
+                if let Some(fields) = fields.as_object_mut() {
+                    fields.insert("name".to_owned(), json!(server.name));
+                    detail::server(self, plan, index, fields);
+                }
+                fields
+            })
+            .collect()
     }
 
     /// Time of the workers' clocks, in milliseconds.

@@ -106,6 +106,7 @@ impl Service {
             tokio::select! {
                 _ = heard.terminate.recv() => return Ok(stopped(upgrading)),
                 _ = heard.interrupt.recv() => return Ok(stopped(upgrading)),
+                () = self.running.control.stop_asked() => return Ok(stopped(upgrading)),
                 _ = heard.reopen.recv() => {
                     tracing::info!("opening the access logs anew");
                     self.running.reopen_logs();

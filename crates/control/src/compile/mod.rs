@@ -41,6 +41,8 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     /// What TLS of the listeners is made of, by position. The snapshot's is made at the start.
     pub tls: Vec<Option<TlsStart>>,
+    /// The same of the admin listener.
+    pub admin_tls: Option<TlsStart>,
     /// The access logs to open, in the order of their positions.
     pub logs: Vec<LogSpec>,
     /// Names for the metrics.
@@ -81,6 +83,7 @@ pub(crate) fn compile_on(model: &Model, ground: &Ground) -> Result<Compiled, Vec
     let logs = logs::specs(&mut report);
     let pools = pools::plans(&mut report, &mut next);
     let tls = tls::listeners(&mut report);
+    let admin_tls = tls::admin(&mut report);
     let routes = routes::plans(&mut report);
     let mut listeners: Vec<ListenerPlan> = Vec::with_capacity(places.len());
     let plans: Vec<ListenerPlan> = model
@@ -133,6 +136,7 @@ pub(crate) fn compile_on(model: &Model, ground: &Ground) -> Result<Compiled, Vec
     Ok(Compiled {
         snapshot,
         tls,
+        admin_tls,
         logs,
         names,
         rules,

@@ -42,6 +42,27 @@ pub struct TlsStart {
     pub per_client: Option<u32>,
 }
 
+/// TLS of the admin listener; `None` without. Its files are read once, to judge them.
+pub(super) fn admin(report: &mut Report<'_>) -> Option<TlsStart> {
+    let model = report.model;
+    let tls = model.admin.as_ref()?.tls.as_ref()?;
+    // Of a listener only HTTP/2, which is not spoken here, and the timeout of handshakes matter.
+    let listener = Listener {
+        http2: None,
+        tls: Some(tls.clone()),
+        ..model.listeners.first()?.clone()
+    };
+    let settings = settings(model, &listener, tls);
+    judge(report, tls, &settings);
+    Some(TlsStart {
+        listener: "admin".to_owned(),
+        settings,
+        handshake_timeout_ms: ms(listener.timeouts.handshake),
+        concurrent: tls.handshakes.concurrent,
+        per_client: tls.handshakes.per_client,
+    })
+}
+
 /// What the start needs, by listener; `None` for one without TLS. All files are read once, to judge them.
 pub(super) fn listeners(report: &mut Report<'_>) -> Vec<Option<TlsStart>> {
     let model = report.model;
