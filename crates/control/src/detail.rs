@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keel_balance::{Balancer, Breaker, BreakerState, CheckFailure, Health, Transition};
 use keel_l7::{PoolPlan, StickyPlan};
+use keel_observe::metrics::ConfigFigures;
 use keel_types::ServerIndex;
 use keel_upstream::check::CheckReport;
 use serde_json::{Map, Value, json};
@@ -316,6 +317,18 @@ pub(crate) fn process(status: &Status) -> Value {
             "fault": last.fault,
         })),
     })
+}
+
+/// What a scrape shows of the configuration.
+pub(crate) fn figures(status: &Status) -> ConfigFigures {
+    let since = status.published_at.duration_since(UNIX_EPOCH);
+    ConfigFigures {
+        generation: status.generation,
+        loaded_unix_ms: u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX),
+        reloads: status.tally.reloads(),
+        changes: status.tally.changes(),
+        discoveries: status.tally.discoveries(),
+    }
 }
 
 /// Seconds with three decimals.

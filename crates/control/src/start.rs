@@ -157,6 +157,14 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     let mut given = start.sockets;
     let wanted = sockets::wanted(&model, &compiled.ids)?;
     let opened = sockets::open(wanted, &[], &mut given, workers)?;
+    for label in given.left() {
+        let (name, address) = (&label.listener, &label.address);
+        tracing::warn!(
+            name,
+            address,
+            "no listener wants a socket that was handed over"
+        );
+    }
     let logs =
         LogWriter::start(LogLimits::default(), UtcOffset::default()).map_err(StartFault::Thread)?;
     let base = Instant::now();

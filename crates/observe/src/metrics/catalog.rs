@@ -79,6 +79,16 @@ metrics! {
         "Finished requests of all routes, also of routes that a reload removed.";
     REQUEST_ERRORS = "evenkeel_request_errors_total" Counter [] "requests"
         "Finished requests that were answered with a 5xx.";
+    CONFIG_GENERATION = "evenkeel_config_generation" Gauge [] "1"
+        "Number of the configuration that is served, from 1; reloads, run-time changes and servers found by name make a new one.";
+    CONFIG_LOADED = "evenkeel_config_loaded_timestamp_seconds" Gauge [] "seconds"
+        "When that configuration was taken, as Unix time.";
+    RELOADS = "evenkeel_reloads_total" Counter ["result"] "reloads"
+        "Reloads of the file, done or refused.";
+    CHANGES = "evenkeel_changes_total" Counter ["result"] "changes"
+        "Run-time changes of servers, done or refused.";
+    DISCOVERIES = "evenkeel_discovery_changes_total" Counter [] "changes"
+        "Times that the servers found by name changed.";
     LISTENER_ACCEPTED = "evenkeel_listener_connections_accepted_total" Counter ["listener"] "connections"
         "Client connections accepted.";
     LISTENER_OPEN = "evenkeel_listener_open_connections" Gauge ["listener"] "connections"
@@ -135,6 +145,8 @@ metrics! {
         "How long requests waited for a free server, served in the end or not.";
     SERVER_UP = "evenkeel_server_up" Gauge ["pool", "server"] "1"
         "1 when the server may be chosen now, 0 while it rests or is down.";
+    SERVER_CHECKS = "evenkeel_server_checks_total" Counter ["pool", "server", "result"] "checks"
+        "Active checks of a server, passed or failed.";
     SERVER_REQUESTS = "evenkeel_server_requests_total" Counter ["pool", "server", "class"] "requests"
         "Attempts on a server by class of its answer, `none` when no usable answer came.";
     SERVER_ERRORS = "evenkeel_server_errors_total" Counter ["pool", "server", "kind"] "errors"

@@ -35,6 +35,25 @@ pub struct ScrapeSources<'a> {
     pub allocations: Option<u64>,
     /// Names of servers that are looked up.
     pub names: Option<NameFigures>,
+    /// How the configuration came to be what it is.
+    pub config: Option<ConfigFigures>,
+    /// Checks of a server that passed and that failed; `None` for one that is not checked.
+    pub server_checks: Option<&'a dyn Fn(PoolId, ServerIndex) -> Option<[u64; 2]>>,
+}
+
+/// What a scrape shows of the configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConfigFigures {
+    /// Its number, from 1.
+    pub generation: u64,
+    /// Since when it is served, in milliseconds since the Unix epoch.
+    pub loaded_unix_ms: u64,
+    /// Reloads that were done and refused.
+    pub reloads: [u64; 2],
+    /// Run-time changes that were done and refused.
+    pub changes: [u64; 2],
+    /// Times that the servers found by name changed.
+    pub discoveries: u64,
 }
 
 /// What a scrape shows of names that are looked up.
@@ -73,6 +92,7 @@ impl std::fmt::Debug for ScrapeSources<'_> {
             .field("logs", &self.logs.is_some())
             .field("server_up", &self.server_up.is_some())
             .field("tls", &self.tls.len())
+            .field("server_checks", &self.server_checks.is_some())
             .field("allocations", &self.allocations)
             .field("names", &self.names)
             .finish()
@@ -88,6 +108,7 @@ impl Registry {
     pub fn render(&self, sources: &ScrapeSources<'_>, out: &mut String) {
         let mut text = Text { out, name: "" };
         self.render_process(sources, &mut text);
+        render_config(sources.config, &mut text);
         self.render_listeners(&mut text);
         render_tls(sources.tls, &mut text);
         render_names(sources.names, &mut text);
@@ -214,6 +235,27 @@ impl Registry {
                 text.value(&series.labels, u64::from(server_up(pool, server)));
             }
         }
+        self.render_checks(sources, text);
+    }
+
+    /// Nothing is exported while no server is checked.
+    fn render_checks(&self, sources: &ScrapeSources<'_>, text: &mut Text<'_>) {
+        let Some(checks) = sources.server_checks else {
+            return;
+        };
+        let mut begun = false;
+        for (position, series) in self.servers().distinct() {
+            let counts = self.server_at(*position);
+            let Some(counts) = counts.and_then(|(pool, server)| checks(pool, server)) else {
+                continue;
+            };
+            if !std::mem::replace(&mut begun, true) {
+                text.family(&catalog::SERVER_CHECKS);
+            }
+            for (result, count) in ["passed", "failed"].into_iter().zip(counts) {
+                text.labelled(&series.labels, "result", result, count);
+            }
+        }
     }
 
     fn render_servers(&self, text: &mut Text<'_>) {
@@ -262,6 +304,35 @@ impl Registry {
             }
         }
     }
+}
+
+fn render_config(figures: Option<ConfigFigures>, text: &mut Text<'_>) {
+    let Some(figures) = figures else {
+        return;
+    };
+    text.single(
+        &catalog::CONFIG_GENERATION,
+        format_args!("{}", figures.generation),
+    );
+    let loaded = figures.loaded_unix_ms;
+    text.single(
+        &catalog::CONFIG_LOADED,
+        format_args!("{}.{:03}", loaded / 1000, loaded % 1000),
+    );
+    let counted = [
+        (&catalog::RELOADS, figures.reloads),
+        (&catalog::CHANGES, figures.changes),
+    ];
+    for (metric, counts) in counted {
+        text.family(metric);
+        for (result, count) in ["done", "refused"].into_iter().zip(counts) {
+            text.value(&label(&[("result", result)]), count);
+        }
+    }
+    text.single(
+        &catalog::DISCOVERIES,
+        format_args!("{}", figures.discoveries),
+    );
 }
 
 /// Nothing is exported while no listener has TLS.

@@ -17,7 +17,7 @@ mod series;
 mod worker;
 
 pub use catalog::{METRICS, Metric, MetricKind, metrics_reference};
-pub use exposition::{NameFigures, ScrapeSources, TEXT_FORMAT, TlsFigures};
+pub use exposition::{ConfigFigures, NameFigures, ScrapeSources, TEXT_FORMAT, TlsFigures};
 pub use handles::{
     ErrorKind, InFlight, ListenerMetrics, PoolMetrics, RejectReason, RouteMetrics, ServerMetrics,
     StatusClass,

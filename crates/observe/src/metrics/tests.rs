@@ -237,6 +237,14 @@ fn every_family_of_the_catalog_is_exported_once_and_well_formed() {
             ..TlsFigures::default()
         }],
         allocations: Some(7),
+        config: Some(ConfigFigures {
+            generation: 3,
+            loaded_unix_ms: 1_700_000_000_250,
+            reloads: [2, 1],
+            changes: [4, 0],
+            discoveries: 5,
+        }),
+        server_checks: Some(&|_, server| (server.0 == 0).then_some([7, 2])),
         names: Some(NameFigures {
             answered: 9,
             failed: 4,
@@ -268,6 +276,11 @@ fn every_family_of_the_catalog_is_exported_once_and_well_formed() {
     assert!(text.contains("evenkeel_server_up{pool=\"app\",server=\"b\"} 1\n"));
     assert!(text.contains("evenkeel_server_up{pool=\"other\",server=\"a\"} 0\n"));
     let rows = [
+        "evenkeel_config_generation 3\n",
+        "evenkeel_config_loaded_timestamp_seconds 1700000000.250\n",
+        "evenkeel_reloads_total{result=\"refused\"} 1\n",
+        "evenkeel_changes_total{result=\"done\"} 4\n",
+        "evenkeel_server_checks_total{pool=\"app\",server=\"a\",result=\"failed\"} 2\n",
         "evenkeel_tls_certificate_expiry_seconds{listener=\"web\",name=\"a.example\"} 40\n",
         "evenkeel_tls_certificate_expiry_seconds{listener=\"web\",name=\"b\\\"\"} -3\n",
         "evenkeel_tls_certificate_reloads_total{listener=\"web\",result=\"taken\"} 2\n",
