@@ -29,14 +29,14 @@ fn tries_are_limited() {
     for origin in &mut origins[..2] {
         origin.stop();
     }
-    let proxy = Proxy::before_with(&addresses, "tries: 1, max_fails: 0", "");
+    let proxy = Proxy::before_with(&addresses, "retry: 1, max_fails: 0", "");
     let statuses: Vec<u16> = (0..10).map(|_| proxy.get("/").status()).collect();
     assert_eq!(
         statuses.iter().filter(|status| **status == 502).count(),
         4,
         "{statuses:?}"
     );
-    let proxy = Proxy::before_with(&addresses, "tries: 3, max_fails: 0", "");
+    let proxy = Proxy::before_with(&addresses, "retry: 3, max_fails: 0", "");
     for _ in 0..10 {
         proxy.get("/").expect(200);
     }
@@ -46,7 +46,7 @@ fn tries_are_limited() {
 fn a_server_that_fails_rests_and_recovers() {
     let (mut a, b) = (Origin::named("a"), Origin::named("b"));
     a.stop();
-    let keys = "max_fails: 2, fail_timeout: 1s, tries: 1";
+    let keys = "max_fails: 2, fail_timeout: 1s, retry: 1";
     let proxy = Proxy::before_with(&[a.address(), b.address()], keys, "");
     let failed = (0..20).filter(|_| proxy.get("/").status() != 200).count();
     assert_eq!(failed, 2, "after max_fails it rests");
