@@ -27,7 +27,8 @@ pub struct HedgeSettings {
     pub delay_max_ms: u64,
     /// Most extra requests for one. Default 1.
     pub extra_max: u32,
-    /// Response times that must be known before anything is hedged. Default 100.
+    /// Response times that must be known before anything is hedged; with 0 the least delay stands in
+    /// until one is. Default 100.
     pub samples_min: u64,
     /// Time in which old response times lose half their weight, in milliseconds. Default 10 s.
     pub half_life_ms: u64,
@@ -46,6 +47,12 @@ impl Default for HedgeSettings {
     }
 }
 
+impl HedgeSettings {
+    fn least_us(&self) -> u64 {
+        self.delay_min_ms.saturating_mul(1_000).max(1)
+    }
+}
+
 /// Decides when the requests of one pool are hedged. Shared by all workers.
 #[derive(Debug)]
 pub struct Hedger {
@@ -60,10 +67,14 @@ pub struct Hedger {
 impl Hedger {
     /// A hedger that knows no times.
     pub fn new(settings: HedgeSettings) -> Self {
+        let delay_us = match settings.samples_min {
+            0 => settings.least_us(),
+            _ => 0,
+        };
         Hedger {
             settings,
             counts: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(),
-            delay_us: AtomicU64::new(0),
+            delay_us: AtomicU64::new(delay_us),
             refresh_at_ms: AtomicU64::new(0),
             halve_at_ms: AtomicU64::new(0),
         }
@@ -133,13 +144,13 @@ impl Hedger {
             }
         }
         let settings = &self.settings;
-        let delay_us = if self.samples() < settings.samples_min.max(1) {
+        let delay_us = if self.samples() < settings.samples_min {
             0
         } else {
-            let least = settings.delay_min_ms.saturating_mul(1_000).max(1);
+            let least = settings.least_us();
             let most = settings.delay_max_ms.saturating_mul(1_000).max(least);
             let percentile = self.percentile_us(settings.percentile);
-            percentile.map_or(0, |us| us.clamp(least, most))
+            percentile.map_or(least, |us| us.clamp(least, most))
         };
         self.delay_us.store(delay_us, Ordering::Relaxed);
     }
@@ -186,6 +197,21 @@ const fn bucket_end(at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fixed_delay_needs_no_times() {
+        let hedger = Hedger::new(HedgeSettings {
+            delay_min_ms: 200,
+            delay_max_ms: 200,
+            samples_min: 0,
+            ..HedgeSettings::default()
+        });
+        assert_eq!(hedger.due_us(0), Some(200_000));
+        for now_ms in [0, 200, 60_000] {
+            hedger.record(3_000_000, now_ms);
+            assert_eq!(hedger.due_us(0), Some(200_000));
+        }
+    }
 
     #[test]
     fn steps_follow_each_other_and_are_an_eighth_wide() {
