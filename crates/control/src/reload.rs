@@ -133,13 +133,15 @@ impl Control {
             (Ok(done), _) => done,
             (Err(_), fault) => {
                 let fault = fault.unwrap_or_default();
-                tracing::error!(%by, "reload refused; the configuration of before is served on:\n{fault}");
+                tracing::error!(
+                    "reload refused (by {by}); the configuration of before is served on:\n{fault}"
+                );
                 return;
             }
         };
         if !done.warnings.is_empty() {
             let text = render_all(&done.warnings, false);
-            tracing::warn!(%by, "warnings about the configuration:\n{}", text.trim_end());
+            tracing::warn!("warnings about the configuration:\n{}", text.trim_end());
         }
         for what in &done.dropped {
             tracing::warn!(%by, "run-time change dropped: {what}");

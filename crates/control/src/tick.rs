@@ -1,6 +1,8 @@
-//! What is due each second: memory is measured.
+//! What is due each second: memory is measured, and who was away for too long is forgotten.
 
 use std::time::Duration;
+
+use keel_l7::StickyPlan;
 
 use crate::live::Control;
 use crate::memory;
@@ -16,6 +18,16 @@ pub(crate) async fn run(control: Control) {
         interval.tick().await;
         let status = control.status();
         measure(&status);
+        forget(&status);
+    }
+}
+
+/// Clients that were bound to a server and were away for too long.
+fn forget(status: &Status) {
+    for plan in &status.snapshot.pools {
+        if let Some(StickyPlan::Table(table)) = &plan.sticky {
+            table.bindings().expire(status.now_ms());
+        }
     }
 }
 
