@@ -123,6 +123,8 @@ pub struct Worker {
     view: RefCell<Rc<View>>,
     /// Counts the views, so that waits see that theirs is not the latest any more.
     generation: Cell<u64>,
+    /// When the last sweep was, in milliseconds of the clock.
+    swept_ms: Cell<u64>,
     random: Cell<u64>,
     connections: Cell<u64>,
     open: Cell<usize>,
@@ -170,6 +172,7 @@ impl Worker {
             pulse: None,
             view: RefCell::new(Rc::new(view)),
             generation: Cell::new(0),
+            swept_ms: Cell::new(0),
             random: Cell::new(seed | 1),
             connections: Cell::new(0),
             open: Cell::new(0),
@@ -201,24 +204,32 @@ impl Worker {
     /// are gone are closed as soon as nothing runs on them, and so are those of clients on listeners
     /// that are gone.
     pub fn publish(&self, view: View) {
-        *self.view.borrow_mut() = Rc::new(view);
+        let before = self.view.replace(Rc::new(view));
         self.generation.set(self.generation.get() + 1);
-        self.serve_servers();
-        // Whoever waits looks at what it waits for with the new view.
-        self.deadlines.wake_all();
+        let servers_left = self.serve_servers();
+        let view = self.view.borrow();
+        let mut both = view
+            .snapshot
+            .listeners
+            .iter()
+            .zip(&before.snapshot.listeners);
+        if servers_left || both.any(|(now, before)| now.gone && !before.gone) {
+            // Whoever waits finds out that it is to leave.
+            self.deadlines.wake_all();
+        }
     }
 
-    /// Keeps connections for the servers of the view, and for no others.
-    fn serve_servers(&self) {
+    /// Keeps connections for the servers of the view, and for no others. Gives whether there are
+    /// HTTP/2 connections to others.
+    fn serve_servers(&self) -> bool {
         let view = self.view();
         let pools = || view.snapshot.pools.iter().map(|plan| &plan.pool);
         self.idle.serve(pools().flat_map(|pool| {
             let idle_timeout_ms = pool.keep_alive.idle_timeout_ms;
-            let keys = pool.servers.iter().map(|server| server.key);
-            keys.map(move |key| (key, idle_timeout_ms))
+            let servers = pool.servers.iter();
+            servers.map(move |server| (server, idle_timeout_ms))
         }));
-        self.h2
-            .serve(pools().flat_map(|pool| pool.servers.iter().map(|server| server.key)));
+        self.h2.serve(pools().flat_map(|pool| &pool.servers))
     }
 
     /// Whether the connections of a listener end as soon as nothing runs on them: the process drains,
@@ -369,7 +380,24 @@ impl Worker {
         if cooled >= COOLED_TO_RELEASE && heated * 2 <= cooled {
             keel_sys::release_free_memory();
         }
-        self.idle.sweep(self.clock.now_ms());
+        let now_ms = self.clock.now_ms();
+        self.idle.sweep(now_ms);
+        self.h2.sweep();
+        self.wake_for_cuts(now_ms);
+    }
+
+    /// Wakes what waits for servers that were drained with a limit which is over since the last sweep.
+    fn wake_for_cuts(&self, now_ms: u64) {
+        let after_ms = self.swept_ms.replace(now_ms);
+        let view = self.view.borrow();
+        let cut_now = view.snapshot.pools.iter().any(|plan| {
+            let balancer = &plan.pool.balancer;
+            let mut cuts = (0..balancer.len()).map(|at| balancer.state(at).cut_at_ms());
+            cuts.any(|at_ms| at_ms > after_ms && at_ms <= now_ms)
+        });
+        if cut_now {
+            self.deadlines.wake_all();
+        }
     }
 
     /// Frees buffers that nobody needed of late, and gives a burst's worth back to the system.

@@ -58,6 +58,8 @@ impl Inherited {
                 return Err(fault("does not listen; use Accept=no"));
             }
             raw.set_nonblocking(true)?;
+            // A process that was about to close it may have kept new connections off it.
+            let _ = raw.detach_filter();
             let local = raw.local_addr()?;
             if let Some(address) = local.as_socket() {
                 raw.set_tcp_nodelay(true)?;

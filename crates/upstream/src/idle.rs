@@ -2,9 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::connect::Connection;
-use crate::pool::{KeepAlive, ServerKey};
+use crate::pool::{KeepAlive, Server, ServerKey};
 
 /// Idle connections by the server's key.
 ///
@@ -22,6 +23,8 @@ struct Slot {
     /// The server's id; 0 when nobody has the slot.
     id: u64,
     idle_timeout_ms: u64,
+    /// The server, when what its name stands for may change.
+    named: Option<Arc<Server>>,
     list: VecDeque<Connection>,
 }
 
@@ -33,10 +36,11 @@ impl IdleConnections {
 
     /// These are the servers from now on, each with how long its connections may idle, in
     /// milliseconds. Connections to all others are closed.
-    pub fn serve(&self, servers: impl IntoIterator<Item = (ServerKey, u64)>) {
+    pub fn serve<'a>(&self, servers: impl IntoIterator<Item = (&'a Arc<Server>, u64)>) {
         let mut slots = self.slots.borrow_mut();
         let mut before = std::mem::take(&mut *slots);
-        for (key, idle_timeout_ms) in servers {
+        for (server, idle_timeout_ms) in servers {
+            let key = server.key;
             let position = key.slot as usize;
             if slots.len() <= position {
                 slots.resize_with(position + 1, Slot::default);
@@ -49,6 +53,7 @@ impl IdleConnections {
                 *slot = Slot {
                     id: key.id,
                     idle_timeout_ms,
+                    named: server.is_name().then(|| server.clone()),
                     list,
                 };
             }
@@ -102,13 +107,20 @@ impl IdleConnections {
         self.count.set(self.count.get() + 1);
     }
 
-    /// Closes what idled too long or was closed by its server. Call it about once a second.
+    /// Closes what idled too long, was closed by its server, or goes to an address that the server's
+    /// name does not stand for any more. Call it about once a second.
     pub fn sweep(&self, now_ms: u64) {
         let mut kept = 0;
         for slot in self.slots.borrow_mut().iter_mut() {
+            if slot.list.is_empty() {
+                continue;
+            }
             let limit = slot.idle_timeout_ms;
+            let named = slot.named.as_ref();
             slot.list.retain_mut(|connection| {
-                now_ms.saturating_sub(connection.idle_since_ms) < limit
+                let stays = named.is_none_or(|it| it.resolved.load().contains(&connection.address));
+                stays
+                    && now_ms.saturating_sub(connection.idle_since_ms) < limit
                     && connection.stream.poll_alive()
             });
             kept += slot.list.len();
@@ -169,9 +181,18 @@ mod tests {
     const A: ServerKey = ServerKey { slot: 4, id: 7 };
     const B: ServerKey = ServerKey { slot: 4, id: 8 };
 
+    /// A server with this key, at an address that says nothing.
+    fn of(key: ServerKey) -> Arc<Server> {
+        let address = crate::ServerAddress {
+            host: "192.0.2.1".to_owned(),
+            port: 80,
+        };
+        Arc::new(Server::new(key, "a".to_owned(), address))
+    }
+
     fn serving(server: ServerKey) -> IdleConnections {
         let idle = IdleConnections::new();
-        idle.serve([(server, 1000)]);
+        idle.serve([(&of(server), 1000)]);
         idle
     }
 
@@ -247,9 +268,9 @@ mod tests {
         let idle = serving(A);
         let (first, _far) = pair().await;
         idle.keep(A, &KEEP, first, 0);
-        idle.serve([(A, 1000)]);
+        idle.serve([(&of(A), 1000)]);
         assert_eq!(idle.len(), 1, "a server that stays keeps its own");
-        idle.serve([(B, 1000)]);
+        idle.serve([(&of(B), 1000)]);
         assert!(idle.is_empty(), "another server in the same slot");
         let (late, _far) = pair().await;
         idle.keep(A, &KEEP, late, 0);
@@ -260,5 +281,28 @@ mod tests {
         idle.serve([]);
         assert!(idle.is_empty());
         assert!(idle.take(B, &KEEP, 1).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_name_left_is_left() {
+        let address = crate::ServerAddress {
+            host: "app.internal".to_owned(),
+            port: 80,
+        };
+        let server = Arc::new(Server::new(A, "a".to_owned(), address));
+        let idle = IdleConnections::new();
+        idle.serve([(&server, 1000)]);
+        let (first, _far) = pair().await;
+        let (second, _other_far) = pair().await;
+        let stays = second.address;
+        server.resolved.store(Arc::new(vec![first.address, stays]));
+        idle.keep(A, &KEEP, first, 0);
+        idle.keep(A, &KEEP, second, 0);
+        idle.sweep(1);
+        assert_eq!(idle.len(), 2);
+        server.resolved.store(Arc::new(vec![stays]));
+        idle.sweep(2);
+        assert_eq!(idle.len(), 1);
+        assert_eq!(idle.take(A, &KEEP, 3).map(|it| it.address), Some(stays));
     }
 }

@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use h2::{Ping, PingPong};
 use http::Request;
 use keel_net::Deadline;
 use keel_tls::Stream;
-use keel_upstream::{KeepAlive, ServerKey};
+use keel_upstream::{KeepAlive, Server as Upstream, ServerKey};
 use tokio::sync::Notify;
 
 use super::H2Body;
@@ -68,6 +69,8 @@ impl Shared {
 struct Server {
     /// The server's id; 0 when nobody has the slot.
     id: u64,
+    /// The server, when what its name stands for may change.
+    named: Option<Arc<Upstream>>,
     list: Vec<Rc<Shared>>,
     connecting: bool,
     /// It chose HTTP/1.1 when it was last asked: nobody gains by waiting for another's connection.
@@ -206,10 +209,13 @@ pub enum Way<'a> {
 impl H2Connections {
     /// These are the servers from now on. Connections to all others end when nothing runs on them; their
     /// keepers find out when they are woken.
-    pub fn serve(&self, keys: impl IntoIterator<Item = ServerKey>) {
+    ///
+    /// Gives whether there are any.
+    pub fn serve<'a>(&self, all: impl IntoIterator<Item = &'a Arc<Upstream>>) -> bool {
         let mut servers = self.servers.borrow_mut();
         let mut before = std::mem::take(&mut *servers);
-        for key in keys {
+        for one in all {
+            let key = one.key;
             let position = key.slot as usize;
             if servers.len() <= position {
                 servers.resize_with(position + 1, Server::default);
@@ -217,11 +223,31 @@ impl H2Connections {
             let kept = before.get_mut(position).filter(|it| it.id == key.id);
             let mut server = kept.map(std::mem::take).unwrap_or_default();
             server.id = key.id;
+            server.named = one.is_name().then(|| one.clone());
             if let Some(place) = servers.get_mut(position) {
                 *place = server;
             }
         }
         before.iter().for_each(Server::leave);
+        before.iter().any(|server| !server.list.is_empty())
+    }
+
+    /// Takes no further requests over connections to addresses that the server's name does not stand
+    /// for any more. Call it about once a second.
+    pub fn sweep(&self) {
+        for server in self.servers.borrow_mut().iter_mut() {
+            let Some(named) = &server.named else {
+                continue;
+            };
+            if !server.list.is_empty() {
+                let addresses = named.resolved.load();
+                server.list.retain(|shared| {
+                    let stays = addresses.contains(&shared.address);
+                    shared.leaving.set(!stays);
+                    stays
+                });
+            }
+        }
     }
 
     /// Looks at what there is for a server; `None` when the server is gone.
