@@ -50,7 +50,7 @@ fn of_addresses(all: &AllOf, answer: &HostAnswer) -> Vec<FoundServer> {
     let server = |ip: IpAddr| {
         let address = SocketAddr::new(ip, all.address.port);
         FoundServer {
-            name: format!("{}@{address}", all.place.name),
+            name: address.to_string(),
             address,
             weight: all.weight,
             tier: all.tier,
@@ -76,7 +76,7 @@ fn of_service(service: &Service, answer: &ServiceAnswer) -> Vec<FoundServer> {
                 let address = SocketAddr::new(*ip, record.port);
                 // An address that is there already has the better tier.
                 let server = by_address.entry(address).or_insert_with(|| FoundServer {
-                    name: format!("{}@{address}", service.place.name),
+                    name: address.to_string(),
                     address,
                     weight: 0,
                     tier,

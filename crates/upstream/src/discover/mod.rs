@@ -61,7 +61,7 @@ pub struct Place {
     pub pool: String,
     /// Position of the entry among the pool's `servers`.
     pub entry: usize,
-    /// The entry's name; it begins the names of its servers: `NAME@10.0.0.1:80`.
+    /// The entry's name, for the log.
     pub name: String,
 }
 
@@ -77,7 +77,7 @@ pub struct Found {
 /// A server that was found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FoundServer {
-    /// `NAME@ADDRESS:PORT`: the same as long as the address is, so that live state is kept.
+    /// Its address as text: live state is kept, and hashing is stable, as long as the address is.
     pub name: String,
     /// Its address.
     pub address: SocketAddr,

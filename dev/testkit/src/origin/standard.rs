@@ -27,6 +27,13 @@ impl Origin {
         Origin::with_handler(name, Arc::new(handler))
     }
 
+    /// As [`Origin::named`], on an address of the caller's.
+    pub fn named_at(address: std::net::SocketAddr, name: &str) -> Origin {
+        let own = name.to_owned();
+        let handler = move |stage: &mut Stage| serve_named(stage, &own);
+        Origin::with_handler_at(address, name, Arc::new(handler))
+    }
+
     /// As [`Origin::named`], where the name does not matter.
     pub fn echo() -> Origin {
         Origin::named("echo")

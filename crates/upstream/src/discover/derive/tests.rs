@@ -119,7 +119,7 @@ fn names_go_by_address_and_sets_are_bounded() {
     };
     let (servers, _) = of(1);
     let names: Vec<&str> = servers.iter().map(|it| it.name.as_str()).collect();
-    assert_eq!(names, ["app@10.0.0.0:80", "app@[::1]:80"]);
+    assert_eq!(names, ["10.0.0.0:80", "[::1]:80"]);
     assert!(servers.iter().all(|it| it.weight == 4 && it.tier == 1));
     let (servers, left_out) = of(1500);
     assert_eq!((servers.len(), left_out), (SERVERS_MAX, 501));
