@@ -6,7 +6,7 @@
 //! written there too.
 
 use std::fs::File;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use keel_testkit::strict::Request;
 use keel_testkit::{H2Origin, H2Reply, Origin};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::Role;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{Error, Message, WebSocket};
 
 use super::contract;
 
@@ -227,7 +227,13 @@ fn websocket(own: &Behaviour, stage: &mut Stage, request: &Request) {
         return;
     };
     let mut socket = WebSocket::from_partially_read(link, unread, Role::Server, None);
-    while let Ok(message) = socket.read() {
+    loop {
+        let message = match socket.read() {
+            Ok(message) => message,
+            // A read with a time limit ends so when a stopped process goes on.
+            Err(Error::Io(fault)) if fault.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
         let sent = match message {
             Message::Text(_) | Message::Binary(_) => socket.send(message),
             _ => socket.flush(),

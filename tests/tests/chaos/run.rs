@@ -106,7 +106,9 @@ impl Fleet {
 
 /// What an operator would write who wants nothing lost.
 fn config(fleet: &Fleet, web: SocketAddr, secure: SocketAddr) -> String {
-    let keys = "retry: 5, max_fails: 2, fail_timeout: 1s, timeouts: { connect: 1s, read: 2s }";
+    let keys = "retry: { on: [error, timeout, invalid, refused, 502-504], tries: 5, per_try: 1s, within: 10s, body: 256KB, budget: off }, \
+                health: { http: { path: /echo }, every: 500ms, every_down: 250ms, timeout: 400ms, rise: 1, fall: 2 }, \
+                timeouts: { connect: 1s, read: 5s }";
     let (app, own, two) = (fleet.list(&[0, 1]), fleet.list(&[0]), fleet.list(&[2]));
     format!(
         r#"
