@@ -283,7 +283,8 @@ impl H2Connections {
             it.connecting = true;
             Way::Connect(Connecting { all: self, server })
         });
-        way.unwrap_or(Way::Connect(Connecting { all: self, server }))
+        // Not made before it is needed: its drop says that nobody is connecting.
+        way.unwrap_or_else(|| Way::Connect(Connecting { all: self, server }))
     }
 
     /// Takes a new connection in, keeps it going, and gives a place on it.
