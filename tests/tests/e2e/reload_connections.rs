@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use keel_testkit::wait::{until, until_true};
-use keel_testkit::{Ask, H2Wire, Load, Origin, Proxy, Wire};
+use keel_testkit::{Ask, H2Origin, H2Wire, Load, Origin, Proxy, Wire};
 use rustix::process::Signal;
 
 use crate::GET;
@@ -233,6 +233,32 @@ fn who_connects_while_a_listener_goes_is_served_or_turned_away_and_never_reset()
             assert!(served > 0);
         }
     }
+}
+
+#[test]
+fn shared_connections_end_with_their_server_and_not_before() {
+    let (old, new) = (H2Origin::new("old").echo(), H2Origin::new("new").echo());
+    let text = |at: SocketAddr| {
+        format!(
+            "listeners: {{ {WEB} }}\nworkers: 1\nroutes: [ {{ pool: app }} ]\n\
+             pools: {{ app: {{ protocol: http2, servers: [ {{ name: a, address: \"{at}\" }} ] }} }}\n"
+        )
+    };
+    let proxy = Proxy::start(&text(old.address()));
+    assert_eq!(proxy.get("/").expect(200).origin(), "old");
+    let mut running = proxy.wire();
+    running.send(Ask::get(proxy.address(), "/delay/1000").to_bytes());
+    until_true("it runs", || old.requests() == 2);
+    reload(&proxy, &text(old.address()));
+    assert_eq!(proxy.get("/").expect(200).origin(), "old");
+    assert_eq!(old.connections(), 1, "nothing changed for it");
+    reload(&proxy, &text(new.address()));
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/").expect(200).origin(), "new");
+    }
+    assert_eq!(running.answer().expect(200).origin(), "old");
+    until_true("the old connection is closed", || old.open() == 0);
+    assert_eq!((old.connections(), new.connections()), (1, 1));
 }
 
 /// An address that nobody has.
