@@ -11,11 +11,13 @@
 mod decode;
 pub mod diagnostic;
 pub mod edit;
+mod effective;
 mod guess;
 mod keys;
 mod load;
 mod lower;
 pub mod model;
+pub mod parse;
 mod places;
 mod reference;
 mod schema;
@@ -28,6 +30,7 @@ mod words;
 
 pub use decode::{FINDINGS_MAX, REFERENCE_BYTES_MAX};
 pub use diagnostic::{Code, Diagnostic, Severity, codes, render_all};
+pub use effective::effective;
 pub use load::{FILES_MAX, INCLUDE_DEPTH_MAX, Source, load, load_str, to_json};
 pub use lower::{ACCESS_LOGS_MAX, LISTENERS_MAX, POOLS_MAX, SERVERS_MAX};
 pub use model::Model;

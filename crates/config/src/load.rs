@@ -74,23 +74,6 @@ impl<'a> Source<'a> {
 /// # Errors
 /// All findings in the order of the text, warnings among them.
 pub fn load(source: Source<'_>) -> Result<(Model, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let mut reader = Reader {
-        world: source.world,
-        sources: Sources::default(),
-        folders: Vec::new(),
-        budget: Budget::default(),
-        found: Findings::default(),
-        stack: Vec::new(),
-        done: HashMap::new(),
-        top: Vec::new(),
-        at: HashMap::new(),
-        span: Span::default(),
-        partial: false,
-    };
-    match source.text {
-        Some(text) => reader.text(source.path, text.to_owned(), None),
-        None => reader.file(source.path, None),
-    }
     let Reader {
         sources,
         folders,
@@ -100,7 +83,7 @@ pub fn load(source: Source<'_>) -> Result<(Model, Vec<Diagnostic>), Vec<Diagnost
         world,
         partial,
         ..
-    } = reader;
+    } = read(source);
     if found.failed() && top.is_empty() {
         return Err(found.sorted(&sources));
     }
@@ -118,6 +101,28 @@ pub fn load(source: Source<'_>) -> Result<(Model, Vec<Diagnostic>), Vec<Diagnost
         Some(model) => Ok((model, found.sorted(&sources))),
         None => Err(found.sorted(&sources)),
     }
+}
+
+/// Reads all files and joins them.
+pub(crate) fn read(source: Source<'_>) -> Reader<'_> {
+    let mut reader = Reader {
+        world: source.world,
+        sources: Sources::default(),
+        folders: Vec::new(),
+        budget: Budget::default(),
+        found: Findings::default(),
+        stack: Vec::new(),
+        done: HashMap::new(),
+        top: Vec::new(),
+        at: HashMap::new(),
+        span: Span::default(),
+        partial: false,
+    };
+    match source.text {
+        Some(text) => reader.text(source.path, text.to_owned(), None),
+        None => reader.file(source.path, None),
+    }
+    reader
 }
 
 /// [`load`] for a text without files and environment: `include`, `env:` and `file:` find nothing. Never panics.
@@ -142,7 +147,7 @@ pub fn to_json(text: &str) -> Option<serde_json::Value> {
     root.filter(|_| found.is_empty()).map(|root| root.to_json())
 }
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     world: &'a dyn Surroundings,
     sources: Sources,
     folders: Vec<PathBuf>,
@@ -153,7 +158,7 @@ struct Reader<'a> {
     /// Files that were read, with the place that named them.
     done: HashMap<PathBuf, Span>,
     /// What all files say.
-    top: Vec<(Key, Node)>,
+    pub top: Vec<(Key, Node)>,
     /// Where each key stands in `top`.
     at: HashMap<String, usize>,
     /// The main file's whole text.
