@@ -13,11 +13,15 @@ mod dice;
 mod fleet;
 mod journal;
 mod judge;
+#[allow(dead_code, reason = "the part of it that is needed here")]
+#[path = "../e2e/lineage.rs"]
+mod lineage;
 mod load;
 mod origin;
 mod plan;
 mod report;
 mod run;
+mod site;
 
 /// Not a test: the body of the servers that [`fleet`] starts. Without its variable it does nothing.
 #[test]
