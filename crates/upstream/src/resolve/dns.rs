@@ -1,20 +1,16 @@
 //! The client of the name servers.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
+use hickory_resolver::Hosts;
 use hickory_resolver::lookup::Lookup;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use hickory_resolver::system_conf::read_system_conf;
-use hickory_resolver::{Hosts, TokioResolver};
 
+use super::servers::NameServers;
 use super::{HostAnswer, ResolveFault, ResolverSettings, ServiceAnswer, ServiceRecord};
 use crate::discover::SERVERS_MAX;
 
@@ -35,48 +31,23 @@ pub struct Dns {
 }
 
 struct Inner {
-    resolver: TokioResolver,
+    servers: NameServers,
     hosts: Hosts,
-    /// Domains that a name may be short for, and how many dots make it likely that it is not.
-    search: Vec<Name>,
-    ndots: usize,
     timeout: Duration,
     files: [Option<SystemTime>; 2],
 }
 
 impl Dns {
-    /// A client with these settings. A machine without `/etc/resolv.conf` has its name server on the
-    /// loopback address, as with the C library.
+    /// A client with these settings.
     ///
     /// # Errors
     /// When the client cannot be made; the text says why.
     pub fn new(settings: &ResolverSettings) -> Result<Dns, String> {
         let files = stamps();
-        let (config, mut options) = match settings.servers.is_empty() {
-            true => system(),
-            false => (own(settings), ResolverOpts::default()),
-        };
-        // Half of the time for each of two tries: one packet may get lost.
-        options.timeout = settings.timeout / 2;
-        options.attempts = 1;
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        let mut search: Vec<Name> = config.search.clone();
-        search.extend(config.domain.clone().filter(|_| config.search.is_empty()));
-        let ndots = options.ndots;
-        let config = ResolverConfig::from_parts(None, Vec::new(), config.name_servers);
-        let provider = TokioRuntimeProvider::default();
-        let resolver = TokioResolver::builder_with_config(config, provider)
-            .with_options(options)
-            .build()
-            .map_err(|fault| fault.to_string())?;
-        let hosts = Hosts::from_system().unwrap_or_default();
         Ok(Dns {
             inner: Arc::new(Inner {
-                resolver,
-                hosts,
-                search,
-                ndots,
+                servers: NameServers::new(settings)?,
+                hosts: Hosts::from_system().unwrap_or_default(),
                 timeout: settings.timeout,
                 files,
             }),
@@ -187,7 +158,7 @@ impl Inner {
             return Ok(answer);
         }
         let mut fault = ResolveFault::Unknown(host.to_owned());
-        for candidate in self.candidates(host, name) {
+        for candidate in candidates(host, name, &self.servers.search, self.servers.dots_min) {
             match self.addresses(host, candidate).await {
                 Ok(answer) => return Ok(answer),
                 Err(none @ (ResolveFault::Unknown(_) | ResolveFault::Empty(_))) => fault = none,
@@ -196,25 +167,6 @@ impl Inner {
             }
         }
         Err(fault)
-    }
-
-    /// The names that a written one may stand for, the likeliest first; all of them absolute.
-    fn candidates(&self, written: &str, absolute: Name) -> Vec<Name> {
-        if written.ends_with('.') || self.search.is_empty() || absolute.is_localhost() {
-            return vec![absolute];
-        }
-        let mut relative = absolute.clone();
-        relative.set_fqdn(false);
-        let longer = self.search.iter().filter_map(|domain| {
-            let mut name = relative.clone().append_domain(domain).ok()?;
-            name.set_fqdn(true);
-            Some(name)
-        });
-        let mut all: Vec<Name> = longer.collect();
-        let dots = written.matches('.').count();
-        let at = if dots >= self.ndots { 0 } else { all.len() };
-        all.insert(at, absolute);
-        all
     }
 
     fn in_hosts_file(&self, name: &Name) -> Option<HostAnswer> {
@@ -257,7 +209,12 @@ impl Inner {
                 None
             }
         };
-        let (v4, v6) = (part(v4), part(v6));
+        let (v4, mut v6) = (part(v4), part(v6));
+        if let (Some(v4), Some(v6)) = (&v4, &mut v6)
+            && !v4.is_empty()
+        {
+            keep_reachable(v6);
+        }
         let count = v4.iter().chain(&v6).flatten().count();
         match fault {
             Some(fault) if count == 0 => Err(fault),
@@ -267,33 +224,52 @@ impl Inner {
     }
 
     async fn lookup(&self, name: Name, kind: RecordType) -> Result<Lookup, NetError> {
-        self.resolver.lookup(name, kind).await
+        self.servers.lookup(&name, kind).await
+    }
+}
+
+/// The names that a written one may stand for, the likeliest first; all of them absolute. With so many
+/// dots the name itself is the likeliest.
+pub(super) fn candidates(
+    written: &str,
+    absolute: Name,
+    search: &[Name],
+    dots_min: usize,
+) -> Vec<Name> {
+    if written.ends_with('.') || absolute.is_localhost() {
+        return vec![absolute];
+    }
+    let mut relative = absolute.clone();
+    relative.set_fqdn(false);
+    let longer = search.iter().filter_map(|domain| {
+        let mut name = relative.clone().append_domain(domain).ok()?;
+        name.set_fqdn(true);
+        Some(name)
+    });
+    let mut all: Vec<Name> = longer.collect();
+    let dots = written.matches('.').count();
+    let at = if dots >= dots_min { 0 } else { all.len() };
+    all.insert(at, absolute);
+    all
+}
+
+/// Leaves out IPv6 addresses to which this machine has no route: where names have both kinds and the
+/// machine has IPv4 only, half of all servers would be dead. Nothing is sent.
+fn keep_reachable(v6: &mut Vec<IpAddr>) {
+    const ANY_PORT: u16 = 9;
+
+    if v6.is_empty() {
+        return;
+    }
+    match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
+        Ok(socket) => v6.retain(|ip| socket.connect((*ip, ANY_PORT)).is_ok()),
+        Err(_) => v6.clear(),
     }
 }
 
 /// When the files of the system were changed last.
 fn stamps() -> [Option<SystemTime>; 2] {
     [HOSTS_FILE, RESOLV_CONF].map(|file| std::fs::metadata(file).and_then(|it| it.modified()).ok())
-}
-
-fn system() -> (ResolverConfig, ResolverOpts) {
-    read_system_conf().unwrap_or_else(|_| {
-        let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
-        let config = ResolverConfig::from_parts(None, Vec::new(), vec![local]);
-        (config, ResolverOpts::default())
-    })
-}
-
-fn own(settings: &ResolverSettings) -> ResolverConfig {
-    let servers = settings.servers.iter().map(|at| {
-        let mut server = NameServerConfig::udp_and_tcp(at.ip());
-        server.connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-        for connection in &mut server.connections {
-            connection.port = at.port();
-        }
-        server
-    });
-    ResolverConfig::from_parts(None, Vec::new(), servers.collect())
 }
 
 /// A written name as an absolute one.

@@ -5,6 +5,7 @@
 
 mod answer;
 mod dns;
+mod servers;
 mod settings;
 
 pub use answer::{HostAnswer, ResolveFault, ServiceAnswer, ServiceRecord};
