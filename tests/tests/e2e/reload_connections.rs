@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use keel_testkit::wait::{until, until_true};
+use keel_testkit::wait::{SOON, until, until_true};
 use keel_testkit::{Ask, H2Origin, H2Wire, Load, Origin, Proxy, Wire};
 use rustix::process::Signal;
 
@@ -259,6 +259,25 @@ fn shared_connections_end_with_their_server_and_not_before() {
     assert_eq!(running.answer().expect(200).origin(), "old");
     until_true("the old connection is closed", || old.open() == 0);
     assert_eq!((old.connections(), new.connections()), (1, 1));
+}
+
+#[test]
+fn who_has_just_connected_is_served_though_the_process_stops() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(&config(WEB, origin.address(), 0));
+    let mut fresh = proxy.wire();
+    let mut streams = H2Wire::connect(proxy.address());
+    let mut served = proxy.wire();
+    served.ask(GET).expect(200);
+    proxy.terminate();
+    proxy.await_log("stopping");
+    served.expect_close();
+    let stream = streams.ask("GET", "/", &[], true);
+    assert_eq!(streams.answer(stream).status, 200);
+    let answer = fresh.ask(GET).expect(200);
+    assert_eq!(answer.header("connection").as_deref(), Some("close"));
+    let _ = streams.await_goaway();
+    proxy.wait(SOON).expect(0);
 }
 
 /// An address that nobody has.
