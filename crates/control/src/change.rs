@@ -269,14 +269,14 @@ impl Control {
     }
 
     /// Serves the file with another overlay or other servers found.
-    async fn overlaid(
+    pub(crate) async fn overlaid(
         &self,
         engine: Held,
         overlay: Overlay,
         found: Vec<Found>,
     ) -> Result<Held, Refusal> {
         let model = Engine::in_force(&engine.file, &overlay, &found);
-        let (mut engine, prepared) = Control::prepare(engine, model, overlay.clone()).await?;
+        let (mut engine, prepared) = self.prepare(engine, model, overlay.clone()).await?;
         engine.overlay = overlay;
         engine.found = found;
         self.commit(&mut engine, prepared).await;

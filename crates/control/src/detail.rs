@@ -328,6 +328,7 @@ pub(crate) fn figures(status: &Status) -> ConfigFigures {
         reloads: status.tally.reloads(),
         changes: status.tally.changes(),
         discoveries: status.tally.discoveries(),
+        upgrades: status.tally.upgrades(),
     }
 }
 

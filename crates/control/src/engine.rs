@@ -5,12 +5,14 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use keel_balance::Start;
 use keel_config::{Diagnostic, Model};
 use keel_l7::{Order, Snapshot};
 use keel_net::Inherited;
 use keel_observe::{LogSpec, LogWriter, Registry};
 use keel_types::ListenerId;
-use keel_upstream::check::Checker;
+use keel_upstream::Server;
+use keel_upstream::check::{Checker, PoolChecks};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -21,7 +23,7 @@ use crate::ground::Ground;
 use crate::names::{Names, settings};
 use crate::overlay::{Overlay, expanded};
 use crate::sockets::{self, Opened, Sockets};
-use crate::start::StartFault;
+use crate::start::{FIRST_CHECKS_MAX, StartFault};
 use crate::status::Status;
 use crate::tls::{self, TlsWatch, Watching};
 use crate::workers::{Serving, tell_all};
@@ -164,7 +166,7 @@ impl Engine {
     #[expect(clippy::too_many_arguments, reason = "each once, from one place")]
     pub(crate) fn new(
         assembled: Assembled,
-        file: Arc<Model>,
+        (file, overlay): (Arc<Model>, Overlay),
         found: Vec<Found>,
         orders: Vec<mpsc::Sender<Order>>,
         sockets: Arc<Sockets>,
@@ -176,7 +178,7 @@ impl Engine {
         assembled.ground.handle.set(assembled.status.clone());
         Engine {
             file,
-            overlay: Overlay::default(),
+            overlay,
             found,
             status: assembled.status,
             names,
@@ -188,6 +190,11 @@ impl Engine {
             sockets,
             logs,
         }
+    }
+
+    /// Live state by name.
+    pub(crate) fn ground(&self) -> &Ground {
+        &self.ground
     }
 
     /// What is listened on.
@@ -261,7 +268,12 @@ impl Engine {
         retune(&status.model, &ground);
         ground.secret.keep(&status.model.state.value);
         // Servers that wait for their first check are closed here, before anybody could choose them.
-        self.checker.set(ground.checks(&status.snapshot));
+        let checks = ground.checks(&status.snapshot);
+        let all_wait = checks.iter().any(waits_for_checks);
+        self.checker.set(checks);
+        if all_wait {
+            self.checker.first_checks(FIRST_CHECKS_MAX).await;
+        }
         tell_all(&self.orders, |_, done| {
             let serving = serving.clone();
             vec![Order::Publish(
@@ -273,6 +285,7 @@ impl Engine {
         ground.handle.set(status.clone());
         self.listen(prepared.opened, prepared.closed).await;
         self.ground = ground;
+        self.rename_sockets();
         self.status = status;
         if let Some(watching) = prepared.watching {
             // Those of before end with their owner.
@@ -303,6 +316,16 @@ impl Engine {
             _ => 0,
         };
         unit.state.set_cut_at(at_ms);
+    }
+
+    /// A listener that took over another one's place goes by its own name.
+    fn rename_sockets(&self) {
+        for held in self.sockets.lock().iter_mut() {
+            let unit = usize::from(held.wanted.listener.0);
+            if let Some(unit) = self.ground.listeners.get(unit).filter(|it| !it.gone) {
+                held.wanted.name.clone_from(&unit.name);
+            }
+        }
     }
 
     async fn listen(&mut self, opened: Vec<Opened>, mut closed: Vec<usize>) {
@@ -345,6 +368,15 @@ impl Engine {
             tracing::info!("listening no more listener={listener} address={address}");
         }
     }
+}
+
+/// Whether no server of a pool may be used before its first check.
+fn waits_for_checks(checks: &PoolChecks) -> bool {
+    let Some(plan) = &checks.plan else {
+        return false;
+    };
+    let unknown = |server: &Arc<Server>| server.check.load().is_none();
+    plan.settings.start == Start::FirstCheck && checks.pool.servers.iter().all(unknown)
 }
 
 /// By route: whether one of its logs asks for fields of the server's answer.

@@ -235,3 +235,141 @@ pub(crate) fn kept<T, S: PartialEq>(
         _ => Arc::new(make(wanted)),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "a test fails by panicking, its helpers too")]
+mod tests {
+    use super::*;
+    use crate::compile::compile_on;
+
+    fn model(listeners: &str) -> Model {
+        let text =
+            format!("listeners: {{ {listeners} }}\nroutes: [ {{ respond: {{ status: 204 }} }} ]\n");
+        let (model, _) = keel_config::load_str(&text)
+            .unwrap_or_else(|found| panic!("{}", keel_config::render_all(&found, false)));
+        model
+    }
+
+    /// The ground that follows when this is served, and the ids of its listeners.
+    fn after(ground: &Ground, listeners: &str) -> (Ground, Vec<u16>) {
+        let compiled = compile_on(&model(listeners), ground)
+            .unwrap_or_else(|found| panic!("{}", keel_config::render_all(&found, false)));
+        let mut next = compiled.ground;
+        assert_eq!(compiled.snapshot.listeners.len(), next.listeners.len());
+        for (unit, plan) in next.listeners.iter().zip(&compiled.snapshot.listeners) {
+            assert_eq!((unit.gone, &unit.name), (plan.gone, &plan.name));
+        }
+        next.snapshot = Some(Arc::new(compiled.snapshot));
+        (next, compiled.ids.iter().map(|id| id.0).collect())
+    }
+
+    const A: &str = "a: { bind: \":8001\" }";
+    const B: &str = "b: { bind: \":8002\" }";
+
+    #[test]
+    fn names_keep_their_ids_and_places_are_never_taken_out() {
+        let (ground, ids) = after(&Ground::default(), &format!("{A}, {B}"));
+        assert_eq!(ids, [0, 1]);
+        let (ground, ids) = after(&ground, B);
+        assert_eq!(ids, [1]);
+        assert!(ground.listeners[0].gone && !ground.listeners[1].gone);
+        let c = "c: { bind: \":8003\" }";
+        let (ground, ids) = after(&ground, &format!("{c}, {B}"));
+        assert_eq!(ids, [2, 1], "connections of the one that went may live on");
+        let (_, ids) = after(&ground, &format!("{A}, {B}"));
+        assert_eq!(ids, [0, 1], "a name that comes back");
+    }
+
+    #[test]
+    fn another_name_for_an_address_takes_over_its_id() {
+        let (ground, _) = after(&Ground::default(), &format!("{A}, {B}"));
+        let renamed = "z: { bind: [\":8004\", \":8001\"] }";
+        let (ground, ids) = after(&ground, &format!("{renamed}, {B}"));
+        assert_eq!(ids, [0, 1]);
+        assert_eq!(ground.listeners[0].name, "z");
+        // One that stays keeps its own, whatever addresses it takes over.
+        let (_, ids) = after(&ground, "b: { bind: [\":8001\", \":8002\"] }");
+        assert_eq!(ids, [1]);
+    }
+
+    #[test]
+    fn a_place_without_connections_is_used_again() {
+        let (ground, _) = after(&Ground::default(), &format!("{A}, {B}"));
+        let (mut ground, _) = after(&ground, B);
+        ground.listeners[0].empty = true;
+        let (ground, ids) = after(&ground, &format!("{B}, c: {{ bind: \":8003\" }}"));
+        assert_eq!(ids, [1, 0]);
+        assert_eq!(ground.listeners.len(), 2);
+    }
+
+    #[test]
+    fn live_state_goes_on_while_its_settings_are_the_same() {
+        let text = |pool: &str| {
+            format!(
+                "listeners: {{ {A} }}\nroutes: [ {{ pool: app }} ]\npools: {{ app: {{ {pool} }} }}\n"
+            )
+        };
+        let compiled = |ground: &Ground, pool: &str| {
+            let (model, _) = keel_config::load_str(&text(pool))
+                .unwrap_or_else(|found| panic!("{}", keel_config::render_all(&found, false)));
+            let compiled = compile_on(&model, ground);
+            compiled
+                .unwrap_or_else(|found| panic!("{}", keel_config::render_all(&found, false)))
+                .ground
+        };
+        let of = |ground: &Ground, name: &str| ground.pools["app"].servers[name].clone();
+        let breaker = "breaker: { errors: 40% }, limits: { requests: 9 }";
+        let first = compiled(
+            &Ground::default(),
+            &format!("servers: [ {{ name: s, address: \"10.0.0.1:80\" }} ], {breaker}"),
+        );
+        let second = compiled(
+            &first,
+            &format!(
+                "servers: [ {{ name: t, address: \"10.0.0.2:80\" }}, {{ name: s, address: \"10.0.0.1:80\", weight: 5 }} ], {breaker}"
+            ),
+        );
+        let (before, same) = (of(&first, "s"), of(&second, "s"));
+        assert!(Arc::ptr_eq(&before.server, &same.server));
+        assert!(Arc::ptr_eq(&before.state, &same.state));
+        let (old, new) = (&first.pools["app"], &second.pools["app"]);
+        assert!(Arc::ptr_eq(
+            old.breaker.as_ref().unwrap(),
+            new.breaker.as_ref().unwrap()
+        ));
+        assert!(Arc::ptr_eq(
+            old.limits.as_ref().unwrap(),
+            new.limits.as_ref().unwrap()
+        ));
+
+        // Another protocol: other connections, the same health. Another address: another server.
+        let third = compiled(
+            &second,
+            "servers: [ { name: s, address: \"10.0.0.1:80\" }, { name: t, address: \"10.0.0.3:80\" } ], protocol: http2, breaker: { errors: 60% }",
+        );
+        let linked = of(&third, "s");
+        assert!(Arc::ptr_eq(&before.state, &linked.state));
+        assert_ne!(before.server.key, linked.server.key);
+        assert!(!Arc::ptr_eq(
+            &of(&second, "t").state,
+            &of(&third, "t").state
+        ));
+        let new = &third.pools["app"];
+        assert!(!Arc::ptr_eq(
+            old.breaker.as_ref().unwrap(),
+            new.breaker.as_ref().unwrap()
+        ));
+        assert!(new.limits.is_none());
+    }
+
+    #[test]
+    fn keys_are_taken_back_with_the_last_that_has_them() {
+        let ground = Ground::default();
+        let first = ground.new_key();
+        let (slot, id) = (first.key.slot, first.key.id);
+        drop(first);
+        let next = ground.next().new_key();
+        assert_eq!(next.key.slot, slot, "the slot is used again");
+        assert!(next.key.id > id, "the id never is");
+    }
+}

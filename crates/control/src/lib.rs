@@ -6,6 +6,7 @@
 //! [`Status`] is what the admin listener and the command line ask.
 #![forbid(unsafe_code)]
 
+mod carry;
 mod change;
 mod compile;
 mod depend;

@@ -163,6 +163,7 @@ impl Control {
 
     /// Compiles and opens on another thread.
     pub(crate) async fn prepare(
+        &self,
         mut engine: Held,
         model: keel_config::Model,
         changes: Overlay,
@@ -177,7 +178,7 @@ impl Control {
                 // Names that only the refused model has are not kept.
                 let status = engine.status.clone();
                 let found = engine.names.settle(&engine.file, &status.snapshot).await;
-                drop(found);
+                self.follow_up(&engine, found);
                 Err(refusal)
             }
             Err(_) => Err(Refusal::Start(broken())),
@@ -186,10 +187,18 @@ impl Control {
 
     /// Serves what was prepared. `engine.file` is that of the new model already.
     pub(crate) async fn commit(&self, engine: &mut Held, prepared: Prepared) {
-        // What is found meanwhile comes as a change of its own.
-        let _ = engine.names.settle(&engine.file, prepared.snapshot()).await;
+        let found = engine.names.settle(&engine.file, prepared.snapshot()).await;
         engine.commit(prepared).await;
         self.0.published.send_replace(engine.status.clone());
+        self.follow_up(engine, found);
+    }
+
+    /// What was found while something else was made ready becomes a change of its own.
+    pub(crate) fn follow_up(&self, engine: &Held, found: Vec<Found>) {
+        if found.iter().any(|it| !engine.found.contains(it)) {
+            let control = self.clone();
+            tokio::spawn(async move { control.discovered(found).await });
+        }
     }
 }
 

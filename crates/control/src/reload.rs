@@ -111,7 +111,7 @@ impl Control {
         let mut overlay = engine.overlay.clone();
         let dropped = overlay.fit(&model);
         let in_force = Engine::in_force(&model, &overlay, &found);
-        let (mut engine, prepared) = Control::prepare(engine, in_force, overlay.clone()).await?;
+        let (mut engine, prepared) = self.prepare(engine, in_force, overlay.clone()).await?;
         warnings.extend(prepared.warnings.iter().cloned());
         let after_restart = after_restart(&engine.file, &model);
         engine.file = Arc::new(model);

@@ -8,7 +8,7 @@ use keel_config::Source;
 use keel_config::edit::{EditFault, EditedFile, EntryChange, NewEntry, PoolEdit, edit};
 use keel_config::model::{Model, Pool};
 
-use crate::change::{SaveFault, Saved, ServerState};
+use crate::change::{ChangeFault, SaveFault, Saved, ServerState};
 use crate::live::{Actor, Control};
 use crate::machine::{Machine, load_file};
 use crate::overlay::{Overlay, PoolOverlay};
@@ -37,9 +37,18 @@ impl Control {
         let work = tokio::task::spawn_blocking(work).await;
         let (saved, model, overlay) =
             work.map_err(|cause| SaveFault::Edit(cause.to_string()))??;
-        // Same servers, other places for them: nothing is to be served anew.
+        if saved.files.is_empty() {
+            return Ok(saved);
+        }
+        // The same servers from another place: published so that everybody is told the same.
+        let found = engine.found.clone();
         engine.file = Arc::new(model);
-        engine.overlay = overlay;
+        if let Err(refusal) = self.overlaid(engine, overlay, found).await {
+            let fault = ChangeFault::from(refusal);
+            return Err(SaveFault::Edit(format!(
+                "the file is written, but: {fault}"
+            )));
+        }
         Ok(saved)
     }
 }

@@ -203,3 +203,61 @@ pub(crate) fn bind_addresses(address: &BindAddress) -> std::io::Result<Vec<Socke
 fn has_ipv6() -> bool {
     std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn want(listener: u16, address: &str) -> Wanted {
+        Wanted {
+            listener: ListenerId(listener),
+            name: format!("l{listener}"),
+            address: address.parse().expect("an address"),
+            backlog: 16,
+        }
+    }
+
+    fn held(listener: u16, address: &str) -> Held {
+        let wanted = want(listener, address);
+        Held {
+            address: wanted.address,
+            wanted,
+            spare: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_opened_and_closed() {
+        let now = [
+            held(0, "127.0.0.1:0"),
+            held(0, "127.0.0.1:0"),
+            held(1, "127.0.0.1:81"),
+        ];
+        let (missing, over) = difference(&now, vec![want(0, "127.0.0.1:0")]);
+        assert!(missing.is_empty());
+        assert_eq!(over, [1, 2], "each free port that was asked for is one");
+        // An address that goes from one listener to another is opened anew and closed.
+        let wanted = vec![
+            want(0, "127.0.0.1:0"),
+            want(0, "127.0.0.1:0"),
+            want(2, "127.0.0.1:81"),
+        ];
+        let (missing, over) = difference(&now, wanted);
+        assert_eq!(missing.len(), 1);
+        assert_eq!(over, [2]);
+    }
+
+    #[test]
+    fn an_address_of_our_own_can_be_bound_beside_and_others_are_told_apart() {
+        let workers = 2;
+        let none = &mut Inherited::none();
+        let opened = open(vec![want(0, "127.0.0.1:0")], &[], none, workers).expect("a free port");
+        let (first, sockets) = opened.into_iter().next().expect("one address");
+        assert_eq!(sockets.len(), workers);
+        let at = first.address.to_string();
+        let again = open(vec![want(1, &at)], &[first], none, workers).expect("our own");
+        assert_eq!(again.len(), 1);
+        let fault = open(vec![want(1, &at)], &[], none, workers).expect_err("somebody is there");
+        assert!(fault.to_string().starts_with("listener `l1`: "), "{fault}");
+    }
+}

@@ -14,6 +14,7 @@ use keel_observe::{LogWriter, Registry};
 
 use keel_upstream::check::Checker;
 
+use crate::carry::Carried;
 use crate::compile::{Compiled, compile_on};
 use crate::engine::{Assembly, Engine};
 use crate::ground::Ground;
@@ -94,6 +95,8 @@ pub struct Start {
     /// Listening sockets that another process or the service manager handed over; what is wanted of
     /// them is used.
     pub sockets: Inherited,
+    /// What the process before has told, when this one replaces it ([`Control::carry`]).
+    pub carried: Option<Vec<u8>>,
     /// Called when everything is open and before the first worker starts: the last moment at which
     /// privileges are needed.
     pub before_serving: BeforeServing,
@@ -152,8 +155,13 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     let workers = worker_count(&model);
     let connections_max = connections(&model, workers);
     let (names, changes) = Names::start();
-    let (compiled, in_force, found) = with_found(&names, &model, start.compiled).await?;
-    names.settle(&model, &compiled.snapshot).await;
+    let replaces = start.carried.is_some();
+    let carried = start.carried.map(|bytes| Carried::read(&bytes));
+    let carried = carried.unwrap_or_default();
+    let mut overlay = carried.overlay();
+    let (compiled, in_force, found) =
+        with_found(&names, &model, start.compiled, &mut overlay).await?;
+    let settled = names.settle(&model, &compiled.snapshot).await;
     let mut given = start.sockets;
     let wanted = sockets::wanted(&model, &compiled.ids)?;
     let opened = sockets::open(wanted, &[], &mut given, workers)?;
@@ -175,7 +183,7 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
         before: None,
         base,
         generation: 1,
-        changes: Overlay::default(),
+        changes: overlay.clone(),
         names: names.clone(),
     };
     let assembled = assembly.build(in_force, compiled)?;
@@ -204,13 +212,18 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     assembled.ground.secret.keep(&model.state.value);
     let (checker, check_loop) = Checker::new(base);
     checker.set(assembled.ground.checks(&assembled.serving.snapshot));
+    if replaces {
+        assembled.status.tally.upgraded(carried.upgrades);
+    }
+    let now_ms = u64::try_from(base.elapsed().as_millis()).unwrap_or(u64::MAX);
+    carried.restore(&assembled.serving.snapshot, &assembled.ground, now_ms);
     tokio::spawn(check_loop.run());
     // What connects meanwhile waits in the sockets, and finds servers that are known to be well.
     checker.first_checks(FIRST_CHECKS_MAX).await;
     let (threads, orders) = workers::spawn(&maker, sets)?;
     let engine = Engine::new(
         assembled,
-        model,
+        (model, overlay),
         found,
         orders,
         sockets.clone(),
@@ -220,6 +233,7 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
         checker,
     );
     let control = Control::start(engine, start.file, drain.clone(), changes);
+    control.follow_up(&control.hold().await, settled);
     Ok(Running {
         binds: sockets.binds(),
         workers,
@@ -236,19 +250,40 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     })
 }
 
-/// How long the first checks may hold up the start.
-const FIRST_CHECKS_MAX: Duration = Duration::from_secs(5);
+/// How long the first checks may hold up the start, or a reload that would leave a pool without servers.
+pub(crate) const FIRST_CHECKS_MAX: Duration = Duration::from_secs(5);
 
-/// Looks up the entries that stand for several servers, and compiles anew when there are some.
+/// Looks up the entries that stand for several servers, and compiles anew when there are some, or
+/// run-time changes of the process before. Changes that do not fit are dropped, and told.
 async fn with_found(
     names: &Names,
     model: &Arc<Model>,
     compiled: Compiled,
+    changes: &mut Overlay,
 ) -> Result<(Compiled, Arc<Model>, Vec<crate::Found>), StartFault> {
-    if !overlay::has_entries(model) {
+    for dropped in changes.fit(model) {
+        tracing::warn!("{dropped}");
+    }
+    let finds = overlay::has_entries(model);
+    if !finds && changes.count() == 0 {
         return Ok((compiled, model.clone(), Vec::new()));
     }
-    let found = names.find(model, None).await;
+    let found = match finds {
+        true => names.find(model, None).await,
+        false => Vec::new(),
+    };
+    let changed = Engine::in_force(model, changes, &found);
+    match compile_on(&changed, &Ground::default()) {
+        Ok(compiled) => return Ok((compiled, Arc::new(changed), found)),
+        Err(faults) if changes.count() > 0 => {
+            let faults = keel_config::render_all(&faults, false);
+            tracing::warn!("the run-time changes of the process before are dropped: {faults}");
+            *changes = Overlay::default();
+        }
+        Err(faults) => {
+            return Err(StartFault::Found(keel_config::render_all(&faults, false)));
+        }
+    }
     let whole = overlay::expanded(model, &found);
     let compiled = compile_on(&whole, &Ground::default())
         .map_err(|found| StartFault::Found(keel_config::render_all(&found, false)))?;

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 pub(crate) struct Tally {
     reloads: Counts,
     changes: Counts,
+    upgrades: Counts,
     discoveries: AtomicU64,
     last: Mutex<Option<LastReload>>,
 }
@@ -56,6 +57,21 @@ impl Tally {
 
     pub(crate) fn discovered(&self) {
         self.discoveries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn upgrade_failed(&self) {
+        self.upgrades.note(false);
+    }
+
+    /// Goes on counting upgrades, of which this process is another one that was done.
+    pub(crate) fn upgraded(&self, [done, failed]: [u64; 2]) {
+        self.upgrades.done.store(done + 1, Ordering::Relaxed);
+        self.upgrades.refused.store(failed, Ordering::Relaxed);
+    }
+
+    /// Upgrades that were done and that failed.
+    pub(crate) fn upgrades(&self) -> [u64; 2] {
+        self.upgrades.read()
     }
 
     /// Reloads that were taken and refused.

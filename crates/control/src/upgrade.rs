@@ -64,6 +64,11 @@ impl Control {
         self.0.upgrades.ask(by).await
     }
 
+    /// Counts an upgrade that failed. One that was done is counted by the new process.
+    pub fn upgrade_failed(&self) {
+        self.0.tally.upgrade_failed();
+    }
+
     /// Where upgrades that were asked for arrive; given out once. Whoever takes it answers each, and
     /// requests are refused once it is dropped.
     pub fn take_upgrade_requests(&self) -> Option<mpsc::Receiver<UpgradeRequest>> {

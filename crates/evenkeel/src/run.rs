@@ -56,7 +56,7 @@ async fn serve_on(
     program: Program,
 ) -> Result<Running> {
     let upgrade_timeout = model.process.upgrade_timeout;
-    parent.receive()?;
+    let carried = parent.receive()?;
     // Whatever can fail comes before the first client is let in.
     let book = SocketBook::new();
     let admin = admin::bind(model.admin.as_ref(), &mut parent.inherited, &book)?;
@@ -66,6 +66,7 @@ async fn serve_on(
         compiled,
         file: file.map(Path::to_path_buf),
         sockets: std::mem::take(&mut parent.inherited),
+        carried,
         before_serving,
     })
     .await?;

@@ -227,7 +227,7 @@ impl Service {
         let offer = Offer {
             program: self.program.clone(),
             sockets,
-            state: Vec::new(),
+            state: self.running.control.carry().await,
             notify: self.notify.name().map(str::to_owned),
             watchdog_usec: self.watchdog_usec.clone(),
             limit: self.upgrade_timeout,
@@ -249,6 +249,7 @@ impl Service {
         let told = match &outcome {
             Ok(taken) => Ok(taken.pid),
             Err(fault) => {
+                self.running.control.upgrade_failed();
                 tracing::error!("upgrade failed, this process goes on: {fault}");
                 Err(fault.to_string())
             }

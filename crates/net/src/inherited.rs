@@ -64,7 +64,8 @@ impl Inherited {
             if let Some(address) = local.as_socket() {
                 raw.set_tcp_nodelay(true)?;
                 label.address = address.to_string();
-            } else if let Some(path) = local.as_pathname() {
+            } else if let (Origin::Supervisor, Some(path)) = (origin, local.as_pathname()) {
+                // A socket that was renamed does not know its name; the predecessor does.
                 label.address = path.display().to_string();
             }
             self.entries.push(Entry {

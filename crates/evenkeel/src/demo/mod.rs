@@ -61,6 +61,7 @@ async fn run(options: &Demo) -> Result<(), Failure> {
         compiled: plan,
         file: None,
         sockets: Inherited::none(),
+        carried: None,
         before_serving: BeforeServing::default(),
     })
     .await;

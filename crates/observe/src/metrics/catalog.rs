@@ -89,6 +89,8 @@ metrics! {
         "Run-time changes of servers, done or refused.";
     DISCOVERIES = "evenkeel_discovery_changes_total" Counter [] "changes"
         "Times that the servers found by name changed.";
+    UPGRADES = "evenkeel_upgrades_total" Counter ["result"] "upgrades"
+        "Upgrades to a new program, done or failed; handed on from process to process.";
     LISTENER_ACCEPTED = "evenkeel_listener_connections_accepted_total" Counter ["listener"] "connections"
         "Client connections accepted.";
     LISTENER_OPEN = "evenkeel_listener_open_connections" Gauge ["listener"] "connections"

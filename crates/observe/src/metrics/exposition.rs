@@ -54,6 +54,8 @@ pub struct ConfigFigures {
     pub changes: [u64; 2],
     /// Times that the servers found by name changed.
     pub discoveries: u64,
+    /// Upgrades to a new program that were done and that failed, over all processes.
+    pub upgrades: [u64; 2],
 }
 
 /// What a scrape shows of names that are looked up.
@@ -333,6 +335,10 @@ fn render_config(figures: Option<ConfigFigures>, text: &mut Text<'_>) {
         &catalog::DISCOVERIES,
         format_args!("{}", figures.discoveries),
     );
+    text.family(&catalog::UPGRADES);
+    for (result, count) in ["done", "failed"].into_iter().zip(figures.upgrades) {
+        text.value(&label(&[("result", result)]), count);
+    }
 }
 
 /// Nothing is exported while no listener has TLS.

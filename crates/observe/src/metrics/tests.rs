@@ -265,6 +265,7 @@ fn every_family_of_the_catalog_is_exported_once_and_well_formed() {
             reloads: [2, 1],
             changes: [4, 0],
             discoveries: 5,
+            upgrades: [6, 8],
         }),
         server_checks: Some(&|_, server| (server.0 == 0).then_some([7, 2])),
         names: Some(NameFigures {
@@ -286,6 +287,7 @@ fn every_family_of_the_catalog_is_exported_once_and_well_formed() {
         "evenkeel_config_loaded_timestamp_seconds 1700000000.250\n",
         "evenkeel_reloads_total{result=\"refused\"} 1\n",
         "evenkeel_changes_total{result=\"done\"} 4\n",
+        "evenkeel_upgrades_total{result=\"failed\"} 8\n",
         "evenkeel_server_checks_total{pool=\"app\",server=\"a\",result=\"failed\"} 2\n",
         "evenkeel_tls_certificate_expiry_seconds{listener=\"web\",name=\"a.example\"} 40\n",
         "evenkeel_tls_certificate_expiry_seconds{listener=\"web\",name=\"b\\\"\"} -3\n",
