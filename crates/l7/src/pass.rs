@@ -126,26 +126,8 @@ fn begin_answer(
     down.set_read_size(walk.client.read_size);
     down.set_web(codec);
     let mut out = std::mem::take(down.head_mut());
-    let shown = route
-        .show_backend
-        .then(|| shown_backend(walk, pool, server, now_us));
-    let cookie = walk
-        .view
-        .pool(pool)
-        .and_then(|plan| sticky::set_cookie(walk, plan, server));
-    with_date(walk.worker.clock.unix_us(now_us) / 1_000_000, |date| {
-        let plan = AnswerHeadPlan {
-            listener: walk.listener,
-            route,
-            body,
-            keep_alive,
-            date,
-            content_type,
-            shown,
-            cookie,
-        };
-        write_answer(&mut out, walk.ex, &plan, &walk.vars());
-    });
+    let told = (body, keep_alive, content_type);
+    write_head(&mut out, walk, route, (pool, server), told, now_us);
     walk.copy_sent(&out);
     walk.ex.record.status = walk.ex.answer.status;
     if let Some(stream) = walk.client.io.h2() {
@@ -164,6 +146,32 @@ fn begin_answer(
         .preload(&mut ex.answer_buf, from)
         .map_err(down_fault)?;
     Ok(keep_alive)
+}
+
+/// Writes the head of the answer for a client that is told this of it.
+fn write_head(
+    out: &mut Vec<u8>,
+    walk: &Walk<'_>,
+    route: &RoutePlan,
+    (pool, server): (PoolId, usize),
+    (body, keep_alive, content_type): (AnswerBody, bool, Option<Vec<u8>>),
+    now_us: u64,
+) {
+    let shows = route.show_backend;
+    let plan = walk.view.pool(pool);
+    with_date(walk.worker.clock.unix_us(now_us) / 1_000_000, |date| {
+        let plan = AnswerHeadPlan {
+            listener: walk.listener,
+            route,
+            body,
+            keep_alive,
+            date,
+            content_type,
+            shown: shows.then(|| shown_backend(walk, pool, server, now_us)),
+            cookie: plan.and_then(|plan| sticky::set_cookie(walk, plan, server)),
+        };
+        write_answer(out, walk.ex, &plan, &walk.vars());
+    });
 }
 
 /// Who answered and when, for clients that are told.

@@ -377,7 +377,7 @@ fn a_session_header_of_the_application_is_learned() {
 }
 
 #[test]
-fn an_address_keeps_its_server_and_so_does_a_header() {
+fn an_address_keeps_its_server_over_every_protocol() {
     let origins = origins();
     let trusted = "trusted_proxies: [ \"127.0.0.0/8\" ]\n";
     let text = format!(
@@ -398,6 +398,11 @@ fn an_address_keeps_its_server_and_so_does_a_header() {
     for _ in 0..5 {
         let now: Vec<String> = clients.iter().map(|client| of(client)).collect();
         assert_eq!(now, before);
+    }
+    let mut wire = H2Wire::connect(proxy.address());
+    for (client, server) in clients.iter().zip(before) {
+        let answer = wire.get_with("/", &[("x-forwarded-for", client)]);
+        assert_eq!(answer.header("x-origin"), Some(server));
     }
 }
 
@@ -483,21 +488,5 @@ fn cookies_are_good_after_a_restart_and_tables_after_a_reload() {
         reload(&proxy, &text(weight));
         let after: Vec<String> = (0..30).map(of).collect();
         assert_eq!(after, before);
-    }
-}
-
-#[test]
-fn http2_in_clear_goes_by_the_table_too() {
-    let origins = origins();
-    let proxy = Proxy::start(&config(&origins, &[], "sticky: { header: X-User }"));
-    let mut wire = H2Wire::connect(proxy.address());
-    let mut of = |user: &str| {
-        let answer = wire.get_with("/", &[("x-user", user)]);
-        answer.header("x-origin").expect("named").to_owned()
-    };
-    let before: Vec<String> = ["ann", "bob", "eve"].iter().map(|user| of(user)).collect();
-    for _ in 0..4 {
-        let now: Vec<String> = ["ann", "bob", "eve"].iter().map(|user| of(user)).collect();
-        assert_eq!(now, before);
     }
 }
