@@ -22,6 +22,7 @@ mod plan;
 mod report;
 mod run;
 mod site;
+mod websockets;
 
 /// Not a test: the body of the servers that [`fleet`] starts. Without its variable it does nothing.
 #[test]

@@ -1,6 +1,6 @@
 //! A run from beginning to end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::load::websocket::{self, Talks};
 use crate::load::{Field, h1, h2};
 use crate::plan::{Action, Deed, Rhythm, Target, plan};
 use crate::report::{Sums, text};
-use crate::site::{Addresses, Fleet, config, reload};
+use crate::site::{Addresses, Fleet, config, put, put_broken};
 
 /// How long a run is in CI.
 const SECONDS: u64 = 45;
@@ -169,6 +169,7 @@ impl Run {
             field: Arc::new(Field {
                 base: Instant::now(),
                 stop: AtomicBool::new(false),
+                opened: AtomicUsize::new(0),
                 web: at.web,
                 secure: at.secure,
                 tls: TlsClient::new(&ca),
@@ -192,7 +193,8 @@ impl Run {
             match action.deed {
                 Deed::Reload => {
                     turn += 1;
-                    reload(&self.lineage, &self.fleet, self.at, turn);
+                    let put = if turn % 10 == 9 { put_broken } else { put };
+                    put(&self.lineage, &self.fleet, self.at, turn);
                 }
                 deed => running.extend(self.begin(deed)),
             }
@@ -239,12 +241,13 @@ impl Run {
         let asked = |deed| self.actions.iter().filter(|it| it.deed == deed).count();
         let said = |what: &str| log.matches(what).count();
         format!(
-            "reloads asked for {}, taken {}, refused {}; upgrades asked for {}, done {}; panics {}",
+            "reloads asked for {}, taken {}, refused {}; upgrades asked for {}, done {}, failed {}; panics {}",
             asked(Deed::Reload),
             said("configuration reloaded"),
             said("reload refused"),
             asked(Deed::Upgrade),
             self.lineage.generations().saturating_sub(1),
+            said("upgrade failed"),
             said("panicked"),
         )
     }

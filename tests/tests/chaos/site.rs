@@ -169,12 +169,14 @@ pools:
     )
 }
 
-/// Puts a file in place and asks for a reload. Each tenth file is broken: it has to be refused.
-pub fn reload(lineage: &Lineage, fleet: &Fleet, at: Addresses, turn: usize) {
-    let mut text = config(fleet, at, turn);
-    if turn % 10 == 9 {
-        text.push_str("pools: broken\n");
-    }
-    lineage.configure(&text);
+/// Puts the file of this turn in place and asks for a reload.
+pub fn put(lineage: &Lineage, fleet: &Fleet, at: Addresses, turn: usize) {
+    lineage.configure(&config(fleet, at, turn));
+    signal(lineage.pid(), Signal::HUP);
+}
+
+/// Puts a broken file in place and asks for a reload: it has to be refused, and so has an upgrade meanwhile.
+pub fn put_broken(lineage: &Lineage, fleet: &Fleet, at: Addresses, turn: usize) {
+    lineage.configure(&format!("{}\npools: broken\n", config(fleet, at, turn)));
     signal(lineage.pid(), Signal::HUP);
 }

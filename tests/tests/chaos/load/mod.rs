@@ -5,7 +5,7 @@ pub mod h2;
 pub mod websocket;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use keel_testkit::TlsClient;
@@ -24,6 +24,8 @@ pub struct Field {
     pub base: Instant,
     /// Ends the load.
     pub stop: AtomicBool,
+    /// WebSockets that were opened so far.
+    pub opened: AtomicUsize,
     /// The listener in clear.
     pub web: SocketAddr,
     /// The listener with TLS.

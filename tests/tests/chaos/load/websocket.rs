@@ -1,6 +1,7 @@
 //! Clients of WebSocket: connections that are to last for the whole run, each message echoed in order.
 
 use std::net::TcpStream;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tungstenite::handshake::client::Response;
@@ -116,6 +117,7 @@ fn begin(field: &Field, talks: &mut Talks) -> Option<Talk> {
     match connect(field) {
         Ok((socket, answer)) => {
             talks.opened += 1;
+            field.opened.fetch_add(1, Ordering::Relaxed);
             let server = answer.headers().get("x-origin");
             let server = server
                 .and_then(|name| name.to_str().ok())
