@@ -359,6 +359,12 @@ impl Running {
         self.drain.begin();
     }
 
+    /// As [`Running::begin_drain`], when another process serves by now: kept connections have time for a last request.
+    pub fn begin_drain_replaced(&self) {
+        self.sockets.let_go();
+        self.drain.begin_replaced();
+    }
+
     /// Whether every worker has ended.
     pub fn is_over(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)

@@ -133,10 +133,12 @@ impl Service {
 
     /// Stops accepting. What runs may finish.
     pub fn drain(&self, end: &End, stop_admin: &Drain) {
+        self.book.clear();
         match end {
             End::Stopped => {
                 tracing::info!("stopping: no new connections, running requests may finish");
                 self.notify.stopping();
+                self.running.begin_drain();
             }
             End::Replaced(pid) => {
                 // The admin listener is the new process's now: this one must not take its questions.
@@ -147,10 +149,9 @@ impl Service {
                     pid = id(),
                     "replaced: this process takes no new connections, running requests may finish"
                 );
+                self.running.begin_drain_replaced();
             }
         }
-        self.book.clear();
-        self.running.begin_drain();
     }
 
     fn status(&self) -> String {

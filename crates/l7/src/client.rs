@@ -170,12 +170,13 @@ impl Client {
     }
 
     /// When the connection is to be closed because of the drain or because its listener is gone, in
-    /// milliseconds: at once when nothing of a request has come in. A client that has just connected
-    /// has a moment for its first request, which it could not know to send elsewhere.
+    /// milliseconds: at once when nothing of a request has come in and nobody serves in our place. A client that has just
+    /// connected has a moment for its first request, which it could not know to send elsewhere.
     pub fn leaves_at_ms(&self, worker: &Worker) -> u64 {
         match self.requests {
             _ if !self.input.is_empty() || !worker.is_leaving(self.listener) => u64::MAX,
             0 => self.welcome_until_ms,
+            _ if worker.drain.is_draining() => worker.quiet_due_ms(),
             _ => 0,
         }
     }

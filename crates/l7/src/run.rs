@@ -218,11 +218,18 @@ async fn tick(worker: Rc<Worker>) {
 async fn drain(worker: &Rc<Worker>, times: DrainTimes) {
     /// Time for the drivers to end what they run.
     const GRACE: Duration = Duration::from_millis(500);
+    /// How long kept connections may wait for their next request when another process serves by now. A client that sends one
+    /// while we close has no answer to it, and must not repeat a POST (RFC 9112, 9.3.1); nobody is in a hurry then.
+    const QUIET_WHEN_REPLACED: Duration = Duration::from_secs(5);
 
     let now_ms = worker.clock.tick() / 1000;
     let after =
         |time: Duration| now_ms.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    worker.set_drain_due(after(times.requests), after(times.tunnels));
+    let quiet = match worker.drain.is_replaced() {
+        true => QUIET_WHEN_REPLACED.min(times.requests),
+        false => Duration::ZERO,
+    };
+    worker.set_drain_due(after(quiet), after(times.requests), after(times.tunnels));
     let due = tokio::time::Instant::now() + times.requests.max(times.tunnels);
     while worker.open_connections() > 0 && tokio::time::Instant::now() < due + GRACE {
         worker.deadlines.wake_all();

@@ -131,6 +131,7 @@ pub struct Worker {
     cooled: Cell<usize>,
     heated: Cell<usize>,
     drain_due_ms: Cell<u64>,
+    quiet_due_ms: Cell<u64>,
     tunnels_due_ms: Cell<u64>,
     /// TLS handshakes going on, by listener.
     handshakes: RefCell<Vec<usize>>,
@@ -179,6 +180,7 @@ impl Worker {
             cooled: Cell::new(0),
             heated: Cell::new(0),
             drain_due_ms: Cell::new(u64::MAX),
+            quiet_due_ms: Cell::new(u64::MAX),
             tunnels_due_ms: Cell::new(u64::MAX),
             handshakes: RefCell::default(),
             exchanges: RefCell::default(),
@@ -356,8 +358,16 @@ impl Worker {
         self.tunnels_due_ms.get()
     }
 
-    /// Ends requests that still run at `requests_ms` and tunnels at `tunnels_ms`.
-    pub fn set_drain_due(&self, requests_ms: u64, tunnels_ms: u64) {
+    /// When kept connections without a request are closed because of a drain, in milliseconds of the clock; one that asks
+    /// before is answered, and told that it was the last time.
+    pub fn quiet_due_ms(&self) -> u64 {
+        self.quiet_due_ms.get()
+    }
+
+    /// Closes kept connections without a request at `quiet_ms`, ends requests that still run at `requests_ms` and tunnels
+    /// at `tunnels_ms`.
+    pub fn set_drain_due(&self, quiet_ms: u64, requests_ms: u64, tunnels_ms: u64) {
+        self.quiet_due_ms.set(quiet_ms);
         self.drain_due_ms.set(requests_ms);
         self.tunnels_due_ms.set(tunnels_ms);
     }
@@ -382,8 +392,21 @@ impl Worker {
         }
         let now_ms = self.clock.now_ms();
         self.idle.sweep(now_ms);
+        self.free_connections();
         self.h2.sweep();
         self.wake_for_cuts(now_ms);
+    }
+
+    /// Closes an idle connection of each pool at whose limit another worker waits for one.
+    fn free_connections(&self) {
+        let view = self.view();
+        let limited = |plan: &&PoolPlan| {
+            let limits = plan.limits.as_ref();
+            limits.is_some_and(|limits| limits.connections().are_wanted())
+        };
+        for plan in view.snapshot.pools.iter().filter(limited) {
+            self.idle.close_one(plan.pool.keys());
+        }
     }
 
     /// Wakes what waits for servers that were drained with a limit which is over since the last sweep.
