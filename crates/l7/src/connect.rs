@@ -217,24 +217,20 @@ impl<'a> Reach<'a> {
         Err(last)
     }
 
-    /// The place of a connection in the limit of the pool. At the limit it is waited for: whoever has
-    /// idle connections closes one rather than keep it.
+    /// The place of a connection in the limit of the pool, which is waited for.
     async fn place(&self) -> Option<Box<dyn std::fmt::Debug>> {
-        const WAIT: Duration = Duration::from_millis(5);
-
-        let limits = self.plan.limits.as_ref()?;
-        let before = self.overdue.replace(Kind::PoolLimit);
-        loop {
-            if let Some(place) = limits.connection() {
-                self.overdue.set(before);
-                return Some(Box::new(place));
-            }
-            // Those of this worker may go at once.
-            let servers = self.plan.pool.servers.iter().map(|server| server.key);
-            if !self.worker.idle.close_one(servers) {
-                tokio::time::sleep(WAIT).await;
-            }
+        let connections = self.plan.limits.as_ref()?.connections();
+        if let Some(place) = connections.try_take() {
+            return Some(Box::new(place));
         }
+        let before = self.overdue.replace(Kind::PoolLimit);
+        let place = connections.take(|| {
+            // One of this worker may go at once; others go when they come back.
+            self.worker.idle.close_one(self.plan.pool.keys());
+        });
+        let place = place.await;
+        self.overdue.set(before);
+        Some(Box::new(place))
     }
 
     /// The TLS handshake with a server.

@@ -289,7 +289,7 @@ pub(crate) fn kept(
 /// Keeps a connection for the next request, unless somebody waits for its place.
 pub(crate) fn keep(walk: &Walk<'_>, plan: &PoolPlan, server: usize, link: Link) {
     let wanted = plan.limits.as_ref();
-    if wanted.is_some_and(|limits| limits.wants_connection()) {
+    if wanted.is_some_and(|limits| limits.connections().are_wanted()) {
         return;
     }
     if let Some(key) = plan.pool.key(server)

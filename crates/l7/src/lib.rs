@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod client;
 mod connect;
+mod connections;
 pub mod driver;
 pub mod error;
 pub mod exchange;
@@ -21,6 +22,7 @@ mod hash;
 mod heads;
 mod hedge;
 pub mod io;
+mod limits;
 mod link;
 mod own;
 mod pass;
@@ -40,7 +42,7 @@ mod vars;
 mod walk;
 mod worker;
 
-pub use protect::{PoolLimits, Shed};
+pub use limits::{PoolLimits, Shed};
 pub use queue::Queue;
 pub use retry::{REPLAY_BYTES_DEFAULT, RetryOn, RetryPlan};
 pub use run::{Ack, DrainTimes, Order, run_worker};

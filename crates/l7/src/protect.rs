@@ -1,8 +1,7 @@
-//! What keeps a pool from more than it can take: limits over all workers, breakers, load shed; and
-//! which server takes a request.
+//! What a request has to pass before a server is asked: load shed, breakers and limits; and which server
+//! takes it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use keel_balance::{
     Ask, Breaker, BreakerChange, InFlight, Limiter, Pass, Permit, Refused, SelectFault, Selected,
@@ -12,6 +11,7 @@ use keel_observe::{BreakerTurn, Refusal};
 
 use crate::error::Kind;
 use crate::exchange::Exchange;
+use crate::limits::Place;
 use crate::queue::{Freed, wait};
 use crate::retry::Tries;
 use crate::snapshot::PoolPlan;
@@ -21,142 +21,6 @@ use crate::walk::Walk;
 /// What a refusal for want of room says in `Retry-After`, in seconds: nobody knows when there will be
 /// some, and clients that come back at once would be refused again.
 pub(crate) const RETRY_AFTER_S: u32 = 1;
-
-/// How many requests and connections a pool may have, over all workers. Live: it goes on over
-/// reloads, and a reload may change the limits.
-#[derive(Debug, Default)]
-pub struct PoolLimits {
-    requests: Places,
-    connections: Places,
-    /// Somebody waits for a connection: idle ones are closed rather than kept.
-    wanted: AtomicBool,
-}
-
-impl PoolLimits {
-    /// Limits of requests and of connections at a time; 0 is no limit.
-    pub fn new(requests_max: u32, connections_max: u32) -> PoolLimits {
-        let limits = PoolLimits::default();
-        limits.set(requests_max, connections_max);
-        limits
-    }
-
-    /// Changes the limits; what is over a lower one stays until it ends.
-    pub fn set(&self, requests_max: u32, connections_max: u32) {
-        self.requests.max.store(requests_max, Ordering::Relaxed);
-        self.connections
-            .max
-            .store(connections_max, Ordering::Relaxed);
-    }
-
-    /// Requests that are under way, and connections that are open.
-    pub fn taken(&self) -> (u32, u32) {
-        (self.requests.taken(), self.connections.taken())
-    }
-
-    /// A place for a connection; none at the limit, and then idle ones are asked to go.
-    pub(crate) fn connection(self: &Arc<Self>) -> Option<Place> {
-        if self.connections.enter() {
-            return Some(Place::Connection(Arc::clone(self)));
-        }
-        self.wanted.store(true, Ordering::Relaxed);
-        None
-    }
-
-    /// Whether an idle connection is to be closed rather than kept. Each demand closes one.
-    pub(crate) fn wants_connection(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) && self.wanted.swap(false, Ordering::Relaxed)
-    }
-}
-
-/// A number of places.
-#[derive(Debug, Default)]
-struct Places {
-    taken: AtomicU32,
-    /// 0 is no limit.
-    max: AtomicU32,
-}
-
-impl Places {
-    fn taken(&self) -> u32 {
-        self.taken.load(Ordering::Relaxed)
-    }
-
-    fn enter(&self) -> bool {
-        let max = self.max.load(Ordering::Relaxed);
-        let before = self.taken.fetch_add(1, Ordering::SeqCst);
-        if max != 0 && before >= max {
-            self.taken.fetch_sub(1, Ordering::SeqCst);
-            return false;
-        }
-        true
-    }
-}
-
-/// One of the places of a limit; given back on drop.
-#[derive(Debug)]
-pub(crate) enum Place {
-    /// A request of a pool.
-    Request(Arc<PoolLimits>),
-    /// A connection of a pool.
-    Connection(Arc<PoolLimits>),
-    /// A request of the process.
-    Process(Arc<Shed>),
-}
-
-impl Place {
-    fn places(&self) -> &Places {
-        match self {
-            Place::Request(limits) => &limits.requests,
-            Place::Connection(limits) => &limits.connections,
-            Place::Process(shed) => &shed.requests,
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.places().taken.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Refuses requests before the process runs out of memory or has more of them than it can serve.
-/// One for the process; `control` measures the memory about once a second.
-#[derive(Debug)]
-pub struct Shed {
-    requests: Places,
-    /// 0 is no limit.
-    memory_bytes_max: u64,
-    memory_is_short: AtomicBool,
-}
-
-impl Shed {
-    /// Refuses beyond so many requests at a time, and while more memory is in use; 0 is no limit.
-    pub fn new(requests_max: u32, memory_bytes_max: u64) -> Shed {
-        let requests = Places::default();
-        requests.max.store(requests_max, Ordering::Relaxed);
-        Shed {
-            requests,
-            memory_bytes_max,
-            memory_is_short: AtomicBool::new(false),
-        }
-    }
-
-    /// Takes note of the memory in use, in bytes; true when that changed whether requests are refused.
-    pub fn measured(&self, memory_bytes: u64) -> bool {
-        let short = self.memory_bytes_max != 0 && memory_bytes > self.memory_bytes_max;
-        self.memory_is_short.swap(short, Ordering::Relaxed) != short
-    }
-
-    /// Whether requests are refused for want of memory.
-    pub fn is_short_of_memory(&self) -> bool {
-        self.memory_is_short.load(Ordering::Relaxed)
-    }
-
-    /// Whether the memory in use matters.
-    pub fn watches_memory(&self) -> bool {
-        self.memory_bytes_max != 0
-    }
-}
 
 /// What a request holds of its pool while it runs; given back on drop.
 #[derive(Debug, Default)]
@@ -184,11 +48,7 @@ impl Admission {
             return Ok(());
         }
         if let Some(limits) = &plan.limits {
-            let entered = limits.requests.enter();
-            self.request = entered.then(|| Place::Request(Arc::clone(limits)));
-            if !entered {
-                return Err(Full::Limit);
-            }
+            self.request = Some(limits.request().ok_or(Full::Limit)?);
         }
         if let Some(limiter) = &plan.limiter {
             self.concurrency = Limiter::enter(limiter);
@@ -348,10 +208,10 @@ pub(crate) fn is_failure(status: u16) -> bool {
 pub(crate) fn admit(walk: &mut Walk<'_>, plan: &PoolPlan) -> Result<Admission, Kind> {
     let mut admission = Admission::default();
     if let Some(shed) = &walk.view.snapshot.shed {
-        if shed.is_short_of_memory() || !shed.requests.enter() {
+        admission.process = shed.request();
+        if admission.process.is_none() {
             return Err(refuse(walk, plan, Refusal::Shed, RETRY_AFTER_S));
         }
-        admission.process = Some(Place::Process(Arc::clone(shed)));
     }
     if let Some(breaker) = &plan.breaker {
         admission.since_us = walk.worker.clock.now_us();

@@ -20,7 +20,7 @@ use keel_upstream::Pool;
 
 pub use edits::{Edits, KeepRequestId, RequestIdPlan};
 
-use crate::protect::{PoolLimits, Shed};
+use crate::limits::{PoolLimits, Shed};
 use crate::queue::Queue;
 use crate::retry::RetryPlan;
 use crate::sticky::StickyPlan;

@@ -168,6 +168,11 @@ impl Pool {
     pub fn key(&self, server: usize) -> Option<ServerKey> {
         self.servers.get(server).map(|server| server.key)
     }
+
+    /// The keys of all servers.
+    pub fn keys(&self) -> impl Iterator<Item = ServerKey> {
+        self.servers.iter().map(|server| server.key)
+    }
 }
 
 #[cfg(test)]

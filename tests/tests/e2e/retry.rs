@@ -165,3 +165,155 @@ fn errors_of_a_backend_are_not_its_failure() {
     }
     assert_eq!(origin.requests(), 5);
 }
+
+/// Always answers with this status, and says so.
+fn only(status: u16) -> Origin {
+    Origin::answering(move |_| Reply::new(status).with("X-Said", "no").body("not today"))
+}
+
+#[test]
+fn chosen_statuses_are_asked_of_another_server() {
+    let (busy, live) = (only(503), Origin::named("live"));
+    let servers = [busy.address(), live.address()];
+    let proxy = Proxy::before_with(&servers, "retry: { on: [502-504] }", "");
+    for _ in 0..10 {
+        assert_eq!(proxy.get("/").expect(200).origin(), "live");
+    }
+    assert!(busy.requests() > 0);
+    // A POST was acted upon, perhaps: its answer is the answer.
+    let mut posts = (0..4).map(|_| Ask::post(proxy.address(), "/", "x").send());
+    assert!(posts.any(|answer| answer.status() == 503));
+    let proxy = Proxy::before_with(&servers, "retry: { on: [503], unsafe: true }", "");
+    for _ in 0..4 {
+        let answer = Ask::post(proxy.address(), "/", "x").send().expect(200);
+        assert_eq!(answer.json()["body"], "x");
+    }
+}
+
+#[test]
+fn without_a_better_one_the_servers_own_answer_is_given() {
+    let (busy, mut dead) = (only(503), Origin::named("dead"));
+    dead.stop();
+    let cases = [vec![busy.address()], vec![busy.address(), dead.address()]];
+    for servers in cases {
+        let keys = "max_fails: 0, retry: { on: [error, 5xx], tries: 5 }";
+        let proxy = Proxy::before_with(&servers, keys, "workers: 1");
+        let mut wire = proxy.wire();
+        for _ in 0..6 {
+            let answer = wire.ask(GET).expect(503);
+            assert_eq!(answer.text(), "not today");
+            assert_eq!(answer.header("x-said").as_deref(), Some("no"));
+            assert_eq!(answer.header("x-error"), None);
+        }
+    }
+    // Its connection was kept, though the answer was put aside.
+    assert!(busy.connections() <= 2, "{}", busy.connections());
+}
+
+#[test]
+fn a_large_answer_that_was_put_aside_is_given_whole() {
+    let busy = Origin::answering(|_| Reply::new(500).pattern(3_000_000));
+    let mut dead = Origin::named("dead");
+    dead.stop();
+    let keys = "max_fails: 0, retry: { on: [error, 500] }";
+    let proxy = Proxy::before_with(&[busy.address(), dead.address()], keys, "");
+    for _ in 0..4 {
+        let answer = proxy.get("/").expect(500);
+        assert_eq!(answer.body_len, 3_000_000);
+    }
+}
+
+#[test]
+fn a_slow_server_is_left_for_another_after_the_time_of_a_try() {
+    let slow = Origin::scripted(|stage| {
+        let _asked = stage.request();
+        stage.until_end();
+    });
+    let live = Origin::named("live");
+    let keys = "max_fails: 0, timeouts: { read: 1s }, retry: { per_try: 300ms }";
+    let proxy = Proxy::before_with(&[slow.address(), live.address()], keys, "");
+    let start = Instant::now();
+    for _ in 0..4 {
+        assert_eq!(proxy.get("/").expect(200).origin(), "live");
+    }
+    assert!(slow.requests() >= 2);
+    assert!(start.elapsed() >= Duration::from_millis(600));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    // A POST may have been acted upon.
+    let mut posts = (0..4).map(|_| Ask::post(proxy.address(), "/", "x").send());
+    assert!(posts.any(|answer| answer.status() == 504));
+}
+
+#[test]
+fn after_the_time_for_all_no_further_try_begins() {
+    let slow = Origin::scripted(|stage| {
+        let _asked = stage.request();
+        stage.until_end();
+    });
+    let keys = "max_fails: 0, timeouts: { read: 400ms }, retry: { on: [timeout], tries: 9, within: 700ms, backoff: 10ms }";
+    let proxy = Proxy::before_with(&[slow.address()], keys, "");
+    let start = Instant::now();
+    proxy.get("/").expect_error(504, "Backend-Timeout");
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!((2..=3).contains(&slow.requests()), "{}", slow.requests());
+}
+
+#[test]
+fn with_a_back_off_the_only_server_is_asked_again() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let origin = Origin::scripted(move |stage| {
+        if stage.request().is_some() && count.fetch_add(1, Ordering::SeqCst) % 3 == 2 {
+            stage.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let keys = "max_fails: 0, retry: { backoff: { first: 40ms, max: 40ms } }";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "");
+    for _ in 0..3 {
+        proxy.get("/").expect(200);
+    }
+    assert_eq!(seen.load(Ordering::SeqCst), 9);
+}
+
+#[test]
+fn the_budget_keeps_retries_from_making_an_outage() {
+    let busy = [only(503), only(503)];
+    let servers = busy.each_ref().map(Origin::address);
+    let keys = "retry: { on: [503], tries: 2, budget: { share: 10%, min: 0 } }";
+    let proxy = Proxy::before_with(&servers, keys, "");
+    for _ in 0..200 {
+        proxy.get("/").expect(503);
+    }
+    let asked: usize = busy.iter().map(Origin::requests).sum();
+    assert!((205..=221).contains(&asked), "{asked}");
+    let page = keel_testkit::get(proxy.admin(), "/metrics").expect(200);
+    let line = "evenkeel_pool_retry_budget_exhausted_total{pool=\"app\"} 1";
+    assert!(page.text().contains(line), "{}", page.text());
+}
+
+#[test]
+fn a_route_says_otherwise() {
+    let (busy, live) = (only(503), Origin::named("live"));
+    let routes = "routes: [ { name: a, match: { path: /a }, pool: app, retry: { on: [503] } }, { name: all, pool: app } ]";
+    let proxy = Proxy::before_with(&[busy.address(), live.address()], "", routes);
+    for _ in 0..6 {
+        proxy.get("/a").expect(200);
+    }
+    let statuses: Vec<u16> = (0..6).map(|_| proxy.get("/b").status()).collect();
+    assert!(statuses.contains(&503), "{statuses:?}");
+}
+
+#[test]
+fn an_invalid_answer_is_asked_of_another_when_chosen() {
+    let garbage = Origin::fixed("SMTP/1.1 banana\r\n\r\n");
+    let live = Origin::named("live");
+    let servers = [garbage.address(), live.address()];
+    let keys = "max_fails: 0, retry: { on: [error, invalid] }";
+    let proxy = Proxy::before_with(&servers, keys, "");
+    for _ in 0..6 {
+        assert_eq!(proxy.get("/").expect(200).origin(), "live");
+    }
+    let proxy = Proxy::before_with(&servers, "max_fails: 0", "");
+    let statuses: Vec<u16> = (0..6).map(|_| proxy.get("/").status()).collect();
+    assert!(statuses.contains(&502), "{statuses:?}");
+}
