@@ -25,7 +25,7 @@ use arc_swap::ArcSwap;
 use crate::ask::{Ask, BoundFault, SelectFault, Selected};
 use crate::bits::Bits;
 use crate::board::{Board, Home};
-use crate::choose::{Choose, Look, Walk, goes_by_board, goes_by_weight, keeps, want};
+use crate::choose::{Choose, Look, Walk, goes_by_keys, goes_by_weight, keeps, want};
 use crate::hash::{mix, reduce};
 use crate::members::Members;
 use crate::round_robin::Turn;
@@ -407,8 +407,7 @@ impl Balancer {
         }
         if let Some(board) = &self.board {
             board.open_exactly(&view.ready.bits, &view.warming, &self.members);
-            if goes_by_board(&self.algorithm) {
-                // The keys see to it.
+            if goes_by_keys(&self.algorithm) {
                 view.warming = Box::default();
             }
         }

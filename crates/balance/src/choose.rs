@@ -115,12 +115,10 @@ pub(crate) fn want(algorithm: &Algorithm) -> Want {
     }
 }
 
-/// True when the choice goes by the board's keys alone.
-pub(crate) fn goes_by_board(algorithm: &Algorithm) -> bool {
-    matches!(
-        algorithm,
-        Algorithm::LeastTime { .. } | Algorithm::LeastConn { .. }
-    )
+/// True when the board's keys alone see to it that an endpoint gets a part of its traffic only. Under
+/// [`Algorithm::LeastConn`] they do as long as there is load: all idle endpoints have the same key.
+pub(crate) fn goes_by_keys(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::LeastTime { .. })
 }
 
 /// True when weights matter, and so the reported loads that change them.

@@ -1,4 +1,4 @@
-//! The choice while endpoints warm up, for the algorithms that do not go by the board.
+//! The choice while endpoints warm up, for the algorithms in which the board's keys do not see to it.
 //!
 //! The algorithm is asked as ever, and an endpoint that warms up is passed over for a part of the
 //! requests that it would get. Whether it is depends on the request's key when there is one, so
@@ -7,6 +7,7 @@
 
 use super::{ATTEMPTS_MAX, Admission, Balancer, Choice};
 use crate::ask::{Ask, Selected};
+use crate::board::Board;
 use crate::choose::{Choose, Look, Walk};
 use crate::hash::{GOLDEN, mix, unit};
 use crate::view::{Tier, View};
@@ -97,6 +98,11 @@ impl Balancer {
         let share = view.share(index);
         if share >= 1.0 || matches!(self.choose, Choose::PowerOfTwo) {
             // Two choices see to it themselves: who gets less would always be the less busy one.
+            return false;
+        }
+        let busy = |board: &Board| board.key(index) != 0;
+        if matches!(self.choose, Choose::LeastConn(_)) && self.board.as_deref().is_some_and(busy) {
+            // Its key says it; that of an idle one cannot.
             return false;
         }
         let key = match self.choose {

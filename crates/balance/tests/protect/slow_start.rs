@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use keel_balance::{
-    Algorithm, Ask, Balancer, EndpointState, PoolRules, SlowStart, TimeFormula, hash_key,
+    Algorithm, Ask, Balancer, EndpointState, PoolRules, SlowStart, Tie, TimeFormula, hash_key,
 };
 
 use crate::pool::{ALL, LEAST_CONN, RING, Random, hash, least_time, specs};
@@ -80,6 +80,27 @@ fn every_algorithm_follows_the_curve() {
                     "{algorithm:?}, seed {seed}, second {second}: {share:.2} for {expected:.2}"
                 );
             }
+        }
+    }
+}
+
+/// Where servers have nothing to do most of the time, all of them are equally loaded.
+#[test]
+fn a_quiet_pool_follows_the_curve_under_least_conn() {
+    for tie in [Tie::First, Tie::Rotate] {
+        let balancer = pool(Algorithm::LeastConn { tie }, &[1, 1, 1]);
+        balancer.checked(0, false, 1);
+        balancer.checked(0, true, 1_000);
+        let mut random = Random(17);
+        for now in [1_500, 5_000, 9_000, 12_000] {
+            let own = (0..3_000).filter(|_| balancer.select(&random.ask(now)).unwrap().index == 0);
+            let fair = if tie == Tie::First { 1.0 } else { 1.0 / 3.0 };
+            let wanted = fair * SLOW.share(now - 1_000);
+            let share = own.count() as f64 / 3_000.0;
+            assert!(
+                (share - wanted).abs() < 0.05,
+                "{tie:?} at {now}: {share:.2} for {wanted:.2}"
+            );
         }
     }
 }
