@@ -1,3 +1,5 @@
+//! Tests of `handover`: real sockets, no other process.
+
 use super::*;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};

@@ -1,3 +1,5 @@
+//! Tests of `inherited`: real sockets, no other process.
+
 use super::*;
 use crate::{SocketBook, bind, bind_like};
 use std::net::{TcpStream, UdpSocket};
