@@ -409,18 +409,6 @@ impl Worker {
         }
     }
 
-    /// Closes an idle connection of each pool at whose limit another worker waits for one.
-    fn free_connections(&self) {
-        let view = self.view();
-        let limited = |plan: &&PoolPlan| {
-            let limits = plan.limits.as_ref();
-            limits.is_some_and(|limits| limits.connections().are_wanted())
-        };
-        for plan in view.snapshot.pools.iter().filter(limited) {
-            self.idle.close_one(plan.pool.keys());
-        }
-    }
-
     /// Wakes what waits for servers that were drained with a limit which is over since the last sweep.
     fn wake_for_cuts(&self, now_ms: u64) {
         let after_ms = self.swept_ms.replace(now_ms);
