@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keel_config::model::Endpoint;
+use keel_config::model::{Discover, Endpoint, Model};
 
 use crate::engine::{Engine, Refusal};
 use crate::live::{Actor, Control, Held};
@@ -140,8 +140,19 @@ pub struct Found {
     pub pool: String,
     /// Position of the entry in the pool's list as the file has it.
     pub entry: usize,
+    /// Name of the entry: a reload may have put another one at its place meanwhile.
+    pub name: String,
     /// The servers that the entry stands for now; never empty (the last good answer is kept).
     pub servers: Vec<FoundServer>,
+}
+
+impl Found {
+    /// Whether the file has the entry still.
+    fn is_wanted(&self, file: &Model) -> bool {
+        let pool = file.pools.iter().find(|it| it.name.value == self.pool);
+        let entry = pool.and_then(|pool| pool.servers.get(self.entry));
+        entry.is_some_and(|it| it.name.value == self.name && it.discover != Discover::One)
+    }
 }
 
 /// One server that discovery found.
@@ -286,8 +297,11 @@ impl Control {
     pub(crate) async fn discovered_now(&self, news: Vec<Found>) {
         let engine = self.hold().await;
         let mut found = engine.found.clone();
+        let news = news.into_iter().filter(|it| it.is_wanted(&engine.file));
         for new in news {
-            let same = |it: &&mut Found| it.pool == new.pool && it.entry == new.entry;
+            let same = |it: &&mut Found| {
+                it.pool == new.pool && it.entry == new.entry && it.name == new.name
+            };
             match found.iter_mut().find(same) {
                 Some(known) => *known = new,
                 None => found.push(new),

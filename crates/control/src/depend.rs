@@ -34,7 +34,7 @@ pub(crate) struct Plan {
 #[derive(Debug, Clone)]
 enum Look {
     /// By connecting, and by a text that must come back.
-    Tcp(Endpoint, CheckPlan),
+    Tcp(Endpoint, Box<CheckPlan>),
     /// By the free space of the disk that holds this path.
     Disk(PathBuf, DiskFree),
     /// When asked.
@@ -53,8 +53,12 @@ impl Plan {
                     address,
                     send,
                     expect,
-                } => exchange(report, send, expect.as_ref())
-                    .map(|probe| Look::Tcp(address.value.clone(), tcp_plan(probe, check.timeout))),
+                } => exchange(report, send, expect.as_ref()).map(|probe| {
+                    Look::Tcp(
+                        address.value.clone(),
+                        Box::new(tcp_plan(probe, check.timeout)),
+                    )
+                }),
             };
             checks.extend(look.map(|look| (check.clone(), look)));
         }

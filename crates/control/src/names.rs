@@ -145,6 +145,7 @@ fn taken(found: keel_upstream::Found) -> Found {
     Found {
         pool: found.place.pool,
         entry: found.place.entry,
+        name: found.place.name,
         servers: servers.collect(),
     }
 }

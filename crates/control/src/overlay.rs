@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keel_config::model::{Discover, Model, Server};
+use keel_config::model::{Discover, Model, Pool, Server};
 use keel_config::{SERVERS_MAX, Spanned};
 
 use crate::Actor;
@@ -33,7 +33,10 @@ pub(crate) fn expanded(model: &Model, found: &[Found]) -> Model {
                 pool.servers.push(entry);
                 continue;
             }
-            let here = |it: &&Found| it.pool == pool.name.value && it.entry == position;
+            let here = |it: &&Found| {
+                let place = it.pool == pool.name.value && it.entry == position;
+                place && it.name == entry.name.value
+            };
             for server in found.iter().filter(here).flat_map(|it| &it.servers) {
                 let taken = |it: &Server| it.name.value == server.name;
                 if pool.servers.iter().any(taken) {
@@ -82,17 +85,17 @@ pub(crate) struct ServerOverlay {
 }
 
 impl Overlay {
-    /// The model with the changes. `model` has one server in each entry.
-    pub(crate) fn apply(&self, mut model: Model) -> Model {
-        for pool in &mut model.pools {
+    /// The model with the changes. `model` has one server in each entry, and is made of `file`.
+    pub(crate) fn apply(&self, mut model: Model, file: &Model) -> Model {
+        for (pool, written) in model.pools.iter_mut().zip(&file.pools) {
             let Some(changes) = self.pools.get(&pool.name.value) else {
                 continue;
             };
-            let pattern = pool.servers.first().cloned();
+            let pattern = written.servers.first();
             pool.servers
                 .retain(|server| !changes.removed.contains(&server.name.value));
             for (name, server) in &changes.added {
-                if let Some(pattern) = &pattern {
+                if let Some(pattern) = pattern {
                     pool.servers.push(added(name, server, pattern));
                 }
             }
@@ -129,40 +132,10 @@ impl Overlay {
             }),
         };
         match change {
-            Change::AddServer { server, .. } => {
-                let own = server_name(server);
-                check_new(&own, server)?;
-                if has(&own) {
-                    return Err(ChangeFault::Exists {
-                        pool: name.to_owned(),
-                        server: own,
-                    });
-                }
-                if pool.servers.len() >= SERVERS_MAX {
-                    let what = format!(
-                        "pool `{name}` has {SERVERS_MAX} servers, and no more are possible"
-                    );
-                    return Err(ChangeFault::Bad(what));
-                }
-                let changes = self.pools.entry(name.to_owned()).or_default();
-                changes.servers.remove(&own);
-                changes.added.push((own, server.clone()));
-            }
+            Change::AddServer { server, .. } => self.add(pool, server)?,
             Change::RemoveServer { server, .. } => {
                 known(server)?;
-                if pool.servers.len() == 1 {
-                    let what = format!(
-                        "`{server}` is the only server of pool `{name}`: add another one first, or take it down"
-                    );
-                    return Err(ChangeFault::Bad(what));
-                }
-                let changes = self.pools.entry(name.to_owned()).or_default();
-                let before = changes.added.len();
-                changes.added.retain(|(own, _)| own != server);
-                if changes.added.len() == before {
-                    changes.removed.insert(server.clone());
-                }
-                changes.servers.remove(server);
+                self.remove(pool, server)?;
             }
             Change::SetState { server, state, .. } => {
                 known(server)?;
@@ -177,6 +150,43 @@ impl Overlay {
                 self.server(name, server).weight = Some(*weight);
             }
         }
+        Ok(())
+    }
+
+    fn add(&mut self, pool: &Pool, server: &NewServer) -> Result<(), ChangeFault> {
+        let (name, own) = (&pool.name.value, server_name(server));
+        check_new(&own, server)?;
+        if pool.servers.iter().any(|it| it.name.value == own) {
+            return Err(ChangeFault::Exists {
+                pool: name.clone(),
+                server: own,
+            });
+        }
+        if pool.servers.len() >= SERVERS_MAX {
+            let what = format!("pool `{name}` has {SERVERS_MAX} servers, and no more are possible");
+            return Err(ChangeFault::Bad(what));
+        }
+        let changes = self.pools.entry(name.clone()).or_default();
+        changes.servers.remove(&own);
+        changes.added.push((own, server.clone()));
+        Ok(())
+    }
+
+    fn remove(&mut self, pool: &Pool, server: &str) -> Result<(), ChangeFault> {
+        let name = &pool.name.value;
+        if pool.servers.len() == 1 {
+            let what = format!(
+                "`{server}` is the only server of pool `{name}`: add another one first, or take it down"
+            );
+            return Err(ChangeFault::Bad(what));
+        }
+        let changes = self.pools.entry(name.clone()).or_default();
+        let before = changes.added.len();
+        changes.added.retain(|(own, _)| own != server);
+        if changes.added.len() == before {
+            changes.removed.insert(server.to_owned());
+        }
+        changes.servers.remove(server);
         Ok(())
     }
 
@@ -235,6 +245,13 @@ impl Overlay {
                 !has(server)
             });
             changes.removed.retain(|server| has(server) || finds);
+            let left = |it: &Server| !changes.removed.contains(&it.name.value);
+            if !finds && changes.added.is_empty() && !pool.servers.iter().any(left) {
+                dropped.push(format!(
+                    "pool `{name}` has no other servers than those that were removed: they are back"
+                ));
+                changes.removed.clear();
+            }
             let added: Vec<&String> = changes.added.iter().map(|(server, _)| server).collect();
             changes.servers.retain(|server, _| {
                 let stays = has(server) || finds || added.contains(&server);

@@ -273,3 +273,61 @@ fn a_pool_of_a_reload_has_its_servers_at_once() {
         get(address, path).expect(200);
     }
 }
+
+#[test]
+fn one_server_takes_load_to_its_new_address() {
+    let dns = DnsServer::start();
+    let [old, new] = neighbours();
+    let port = old.address().port();
+    dns.set_a("app.test", &["127.0.0.2"]);
+    let proxy = Proxy::start(&config(&dns, &format!("\"app.test:{port}\""), ""));
+    let load = Load::start(proxy.address(), 4, &Ask::get(proxy.address(), "/"));
+    load.await_more(50);
+    // Both live: it is the name alone that says where requests go.
+    dns.set_a("app.test", &["127.0.0.3"]);
+    until_true("the old address gets no more", || {
+        let before = (old.requests(), new.requests());
+        load.await_more(100);
+        old.requests() == before.0 && new.requests() > before.1
+    });
+    let report = load.stop();
+    assert_eq!(report.failed, 0, "{report:?}");
+}
+
+#[test]
+fn a_reload_with_load_keeps_found_servers_and_their_counters() {
+    let dns = DnsServer::start();
+    let origins: [Origin; 2] = neighbours();
+    dns.set_a("app.test", &["127.0.0.2", "127.0.0.3"]);
+    dns.set_a("first.test", &["127.0.0.2"]);
+    let proxy = Proxy::start(&config(&dns, &all_of("app.test", &origins[0]), ""));
+    let file = proxy.dir().join("evenkeel.yaml");
+    let before = std::fs::read_to_string(&file).expect("the file of the start");
+    let load = Load::start(proxy.address(), 4, &Ask::get(proxy.address(), "/"));
+    load.await_more(50);
+    // Another entry comes before: found servers go by entry, not by position alone.
+    let port = origins[0].address().port();
+    let more =
+        format!("servers: [ {{ address: \"first.test:{port}\", resolve: all, weight: 0 }}, ");
+    for round in 0..6 {
+        let text = match round % 2 {
+            0 => before.replacen("servers: [ ", &more, 1),
+            _ => before.clone(),
+        };
+        std::fs::write(&file, text).expect("the file of the start");
+        proxy.signal(rustix::process::Signal::HUP);
+        let generation = f64::from(round + 2);
+        until_true("the file is served", || {
+            metric(&proxy, "evenkeel_config_generation") >= generation
+        });
+        load.await_more(50);
+    }
+    let report = load.stop();
+    assert_eq!(report.failed, 0, "{report:?}");
+    let of_all: usize = origins.iter().map(Origin::requests).sum();
+    let label = format!(
+        "evenkeel_server_requests_total{{pool=\"app\",server=\"127.0.0.3:{port}\",class=\"2xx\"}}"
+    );
+    let counted = metric(&proxy, &label);
+    assert_eq!(counted, origins[1].requests() as f64, "of {of_all}");
+}

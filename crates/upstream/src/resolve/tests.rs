@@ -230,4 +230,11 @@ async fn name_servers_that_are_silent_or_fail_leave_it_to_the_others() {
             .await
             .expect("the third one still knows");
     }
+    let start = Instant::now();
+    let cold = Dns::new(&settings).expect("a client");
+    cold.host("app.test").await.expect("within the time of all");
+    assert!(
+        start.elapsed() > Duration::from_secs(1),
+        "two were waited for"
+    );
 }
