@@ -66,6 +66,7 @@ mod second_request;
 mod site;
 mod slow_clients;
 mod sticky;
+mod sticky_live;
 mod systemd;
 mod targets;
 mod tls;

@@ -35,6 +35,14 @@ impl Ask {
         }
     }
 
+    /// A PUT with a body.
+    pub fn put(address: SocketAddr, target: &str, body: impl Into<Vec<u8>>) -> Ask {
+        Ask {
+            method: "PUT".to_owned(),
+            ..Ask::post(address, target, body)
+        }
+    }
+
     /// Any method.
     pub fn new(address: SocketAddr, method: &str, target: &str) -> Ask {
         let (method, target) = (method.to_owned(), target.to_owned());
