@@ -9,7 +9,7 @@ use std::rc::Rc;
 use keel_balance::{FailureClass, Outcome};
 use keel_http::HeaderId;
 use keel_observe::{ErrorKind, ServerMetrics};
-use keel_types::{PoolId, ServerIndex};
+use keel_types::{PoolId, ServerIndex, Side};
 
 use crate::connect::open;
 use crate::error::Kind;
@@ -17,7 +17,7 @@ use crate::exchange::{Attempt, Exchange};
 use crate::hedge;
 use crate::link::Link;
 use crate::protect::{Taken, is_failure, server_for, take_load_report};
-use crate::retry::{Tries, count_retry, may_follow, put_aside};
+use crate::retry::{Tries, count_retry, is_safe, may_follow, put_aside};
 use crate::send::{begin_request, send};
 use crate::snapshot::{PoolPlan, RoutePlan, ServerProtocol};
 use crate::walk::Walk;
@@ -41,7 +41,9 @@ pub async fn forward<'a>(
         let taken = match server_for(walk, &mut tries).await {
             Ok(taken) => taken,
             Err(kind) => {
-                view.metrics.pool(pool).unavailable();
+                if kind.row().side != Side::Client {
+                    view.metrics.pool(pool).unavailable();
+                }
                 let kind = tries.last.unwrap_or(kind);
                 return tries.give_up(walk, kind);
             }
@@ -102,7 +104,7 @@ async fn try_server(
                 });
             }
             Err((kind, reused)) => {
-                let again = is_stale(kind) && may_follow(walk, tries.retry, kind);
+                let again = is_stale(kind) && is_safe(walk, tries.retry, kind);
                 if reused && again && tries.stale < STALE_MAX {
                     // The server closed it while we were about to use it: nobody's fault.
                     tries.stale += 1;

@@ -91,6 +91,8 @@ pub(crate) async fn race<'a>(
 ) -> Result<Attempt, Kind> {
     let plan = tries.plan;
     let start_us = walk.worker.clock.tick();
+    walk.ex.record.server = Some(taken.index);
+    walk.ex.record.server_address = None;
     let mut runners = vec![start(walk, route, tries, taken, false)];
     let mut extra = 0;
     let mut due_us = plan.hedger.as_ref().and_then(|it| it.due_us(extra));

@@ -373,16 +373,20 @@ pub(crate) fn is_repeatable(walk: &Walk<'_>, retry: &RetryPlan) -> bool {
     retry.unsafe_methods || walk.ex.head.method.is_idempotent()
 }
 
-/// Whether this failure may be followed by another attempt, as far as the plan and safety go.
-pub(crate) fn may_follow(walk: &Walk<'_>, retry: &RetryPlan, kind: Kind) -> bool {
-    let row = kind.row();
-    let safe = match row.retry {
+/// Whether the request may be sent again after this failure without doing harm.
+pub(crate) fn is_safe(walk: &Walk<'_>, retry: &RetryPlan, kind: Kind) -> bool {
+    let safe = match kind.row().retry {
         Retry::Never => false,
         Retry::Always => true,
         Retry::IfIdempotent => is_repeatable(walk, retry),
     };
+    safe && walk.ex.up.is_replayable()
+}
+
+/// Whether this failure may be followed by another attempt, as far as the plan and safety go.
+pub(crate) fn may_follow(walk: &Walk<'_>, retry: &RetryPlan, kind: Kind) -> bool {
     let cut_short = kind == Kind::AnswerTimeout && walk.try_ms != u64::MAX;
-    safe && (retry.on.holds(row.condition) || cut_short) && walk.ex.up.is_replayable()
+    (retry.on.holds(kind.row().condition) || cut_short) && is_safe(walk, retry, kind)
 }
 
 /// Waits; the client's going and a drain end it.
