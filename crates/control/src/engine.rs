@@ -204,7 +204,7 @@ impl Engine {
 
     /// The model in force that a file, run-time changes and found servers come to.
     pub(crate) fn in_force(file: &Model, overlay: &Overlay, found: &[Found]) -> Model {
-        overlay.apply(expanded(file, found))
+        overlay.apply(expanded(file, found), file)
     }
 
     /// Compiles a model and opens all that it needs. Takes a while: not for a thread with other work.

@@ -16,7 +16,7 @@ use keel_upstream::check::Checker;
 
 use crate::carry::Carried;
 use crate::compile::{Compiled, compile_on};
-use crate::engine::{Assembly, Engine};
+use crate::engine::{Assembled, Assembly, Engine};
 use crate::ground::Ground;
 use crate::limits::connections_max;
 use crate::live::Control;
@@ -113,6 +113,14 @@ impl BeforeServing {
     pub fn new(what: impl FnOnce(&[Handed]) -> Result<(), String> + 'static) -> BeforeServing {
         BeforeServing(Some(Box::new(what)))
     }
+
+    fn run(self, sockets: &Sockets) -> Result<(), StartFault> {
+        let Some(what) = self.0 else {
+            return Ok(());
+        };
+        let copies = sockets.to_hand_over().map_err(StartFault::Sockets)?;
+        what(&copies).map_err(StartFault::BeforeServing)
+    }
 }
 
 impl std::fmt::Debug for BeforeServing {
@@ -136,11 +144,7 @@ pub struct Running {
     pub taken: Vec<usize>,
     /// For reloads, changes, and how it fares.
     pub control: Control,
-    pulse: Pulse,
-    base: Instant,
-    logs: LogWriter,
-    drain: Drain,
-    drain_times: DrainTimes,
+    maker: Arc<Maker>,
     sockets: Arc<Sockets>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
@@ -156,23 +160,15 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     let connections_max = connections(&model, workers);
     let (names, changes) = Names::start();
     let replaces = start.carried.is_some();
-    let carried = start.carried.map(|bytes| Carried::read(&bytes));
-    let carried = carried.unwrap_or_default();
+    let carried = start
+        .carried
+        .map_or_else(Carried::default, |it| Carried::read(&it));
     let mut overlay = carried.overlay();
     let (compiled, in_force, found) =
         with_found(&names, &model, start.compiled, &mut overlay).await?;
     let settled = names.settle(&model, &compiled.snapshot).await;
     let mut given = start.sockets;
-    let wanted = sockets::wanted(&model, &compiled.ids)?;
-    let opened = sockets::open(wanted, &[], &mut given, workers)?;
-    for label in given.left() {
-        let (name, address) = (&label.listener, &label.address);
-        tracing::warn!(
-            name,
-            address,
-            "no listener wants a socket that was handed over"
-        );
-    }
+    let opened = bind_all(&model, &compiled, &mut given, workers)?;
     let logs =
         LogWriter::start(LogLimits::default(), UtcOffset::default()).map_err(StartFault::Thread)?;
     let base = Instant::now();
@@ -188,38 +184,23 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     };
     let assembled = assembly.build(in_force, compiled)?;
     let watching = assembled.watch.spawn().map_err(StartFault::Thread)?;
-    let drain = Drain::new();
-    let pulse = Pulse::new(workers);
-    let drain_times = DrainTimes {
-        requests: model.process.drain_timeout,
-        tunnels: model.process.drain_timeout_tunnels,
-    };
     let maker = Arc::new(Maker {
         serving: assembled.serving.clone(),
         logs: logs.clone(),
         base,
-        drain: drain.clone(),
+        drain: Drain::new(),
         gate: Arc::new(Gate::new(connections_max)),
-        drain_times,
-        pulse: pulse.clone(),
+        drain_times: drain_times(&model),
+        pulse: Pulse::new(workers),
     });
     let sockets = Arc::new(Sockets::default());
     let sets = hold(&sockets, opened, workers);
-    if let Some(prepare) = start.before_serving.0 {
-        let copies = sockets.to_hand_over().map_err(StartFault::Sockets)?;
-        prepare(&copies).map_err(StartFault::BeforeServing)?;
-    }
+    start.before_serving.run(&sockets)?;
     assembled.ground.secret.keep(&model.state.value);
-    let (checker, check_loop) = Checker::new(base);
-    checker.set(assembled.ground.checks(&assembled.serving.snapshot));
     if replaces {
         assembled.status.tally.upgraded(carried.upgrades);
     }
-    let now_ms = u64::try_from(base.elapsed().as_millis()).unwrap_or(u64::MAX);
-    carried.restore(&assembled.serving.snapshot, &assembled.ground, now_ms);
-    tokio::spawn(check_loop.run());
-    // What connects meanwhile waits in the sockets, and finds servers that are known to be well.
-    checker.first_checks(FIRST_CHECKS_MAX).await;
+    let checker = begin_checks(&assembled, carried).await;
     let (threads, orders) = workers::spawn(&maker, sets)?;
     let engine = Engine::new(
         assembled,
@@ -227,27 +208,62 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
         found,
         orders,
         sockets.clone(),
-        logs.clone(),
+        logs,
         names,
         watching,
         checker,
     );
-    let control = Control::start(engine, start.file, drain.clone(), changes);
+    let control = Control::start(engine, start.file, maker.drain.clone(), changes);
     control.follow_up(&control.hold().await, settled);
     Ok(Running {
         binds: sockets.binds(),
         workers,
         connections_max,
         taken: given.taken().to_vec(),
-        pulse,
-        base,
         control,
-        logs,
-        drain,
-        drain_times,
+        maker,
         sockets,
         threads,
     })
+}
+
+/// Binds what is wanted, or takes it from what was handed over, and tells what nobody wants of that.
+fn bind_all(
+    model: &Model,
+    compiled: &Compiled,
+    given: &mut Inherited,
+    workers: usize,
+) -> Result<Vec<Opened>, StartFault> {
+    let wanted = sockets::wanted(model, &compiled.ids)?;
+    let opened = sockets::open(wanted, &[], given, workers)?;
+    for label in given.left() {
+        let (name, address) = (&label.listener, &label.address);
+        tracing::warn!(
+            name,
+            address,
+            "no listener wants a socket that was handed over"
+        );
+    }
+    Ok(opened)
+}
+
+fn drain_times(model: &Model) -> DrainTimes {
+    DrainTimes {
+        requests: model.process.drain_timeout,
+        tunnels: model.process.drain_timeout_tunnels,
+    }
+}
+
+/// Takes over what the process before knew of servers, begins to check them, and waits for those
+/// that get no traffic before: what connects meanwhile waits in the sockets.
+async fn begin_checks(assembled: &Assembled, carried: Carried) -> Checker {
+    let (snapshot, status) = (&assembled.serving.snapshot, &assembled.status);
+    let (checker, check_loop) = Checker::new(status.base);
+    checker.set(assembled.ground.checks(snapshot));
+    carried.restore(snapshot, &assembled.ground, status.now_ms());
+    tokio::spawn(check_loop.run());
+    checker.first_checks(FIRST_CHECKS_MAX).await;
+    checker
 }
 
 /// How long the first checks may hold up the start, or a reload that would leave a pool without servers.
@@ -330,12 +346,15 @@ fn worker_count(model: &Model) -> usize {
 impl Running {
     /// Opens the files of the access logs anew.
     pub fn reopen_logs(&self) {
-        self.logs.reopen();
+        self.maker.logs.reopen();
     }
 
     /// How long running requests may take after a stop was asked for.
     pub fn drain_timeout(&self) -> Duration {
-        self.drain_times.requests.max(self.drain_times.tunnels)
+        self.maker
+            .drain_times
+            .requests
+            .max(self.maker.drain_times.tunnels)
     }
 
     /// A copy of each listening socket, for the process that takes over.
@@ -350,19 +369,21 @@ impl Running {
     /// none of them.
     pub fn stuck_workers(&self, limit: Duration) -> Vec<usize> {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.pulse.stuck(ms(self.base.elapsed()), ms(limit))
+        self.maker
+            .pulse
+            .stuck(ms(self.maker.base.elapsed()), ms(limit))
     }
 
     /// Takes no more connections and lets requests finish.
     pub fn begin_drain(&self) {
         self.sockets.let_go();
-        self.drain.begin();
+        self.maker.drain.begin();
     }
 
     /// As [`Running::begin_drain`], when another process serves by now: kept connections have time for a last request.
     pub fn begin_drain_replaced(&self) {
         self.sockets.let_go();
-        self.drain.begin_replaced();
+        self.maker.drain.begin_replaced();
     }
 
     /// Whether every worker has ended.
@@ -372,7 +393,7 @@ impl Running {
 
     /// Whether a worker ended although nobody asked it to.
     pub fn has_failed(&self) -> bool {
-        !self.drain.is_draining() && self.threads.iter().any(JoinHandle::is_finished)
+        !self.maker.drain.is_draining() && self.threads.iter().any(JoinHandle::is_finished)
     }
 
     /// Waits for the workers, which end by themselves after a drain, and writes the logs out.
@@ -388,7 +409,7 @@ impl Running {
                 Err(_) => ended = Err(std::io::Error::other("a worker panicked")),
             }
         }
-        if let Err(timeout) = self.logs.shutdown(LOG_TIMEOUT) {
+        if let Err(timeout) = self.maker.logs.shutdown(LOG_TIMEOUT) {
             tracing::warn!("{timeout}");
         }
         ended

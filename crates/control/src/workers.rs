@@ -40,6 +40,7 @@ impl Serving {
 }
 
 /// What each worker thread is made of.
+#[derive(Debug)]
 pub(crate) struct Maker {
     pub(crate) serving: Arc<Serving>,
     pub(crate) logs: LogWriter,

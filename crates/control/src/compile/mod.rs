@@ -85,19 +85,7 @@ pub(crate) fn compile_on(model: &Model, ground: &Ground) -> Result<Compiled, Vec
     let tls = tls::listeners(&mut report);
     let admin_tls = tls::admin(&mut report);
     let routes = routes::plans(&mut report);
-    let mut listeners: Vec<ListenerPlan> = Vec::with_capacity(places.len());
-    let plans: Vec<ListenerPlan> = model
-        .listeners
-        .iter()
-        .map(|it| listener(&mut report, it))
-        .collect();
-    for id in 0..places.len() {
-        let here = ids.iter().position(|it| usize::from(it.0) == id);
-        match here.and_then(|at| plans.get(at)) {
-            Some(plan) => listeners.push(plan.clone()),
-            None => listeners.extend(ground.last_plan(id).map(|plan| gone(plan, ground, &logs))),
-        }
-    }
+    let listeners = listeners(&mut report, places.len(), &logs);
     let depends = depend::Plan::new(&mut report, &model.health);
     next.listeners = places;
     if report.failed() {
@@ -123,14 +111,7 @@ pub(crate) fn compile_on(model: &Model, ground: &Ground) -> Result<Compiled, Vec
             .map(|net| **net)
             .collect(),
         client_address_headers: model.client_address.headers.iter().map(header_id).collect(),
-        request_id: RequestIdPlan::new(
-            &model.request_id.header.value,
-            match model.request_id.keep {
-                KeepId::Trusted => KeepRequestId::Trusted,
-                KeepId::Always => KeepRequestId::Always,
-                KeepId::Never => KeepRequestId::Never,
-            },
-        ),
+        request_id: request_id(model),
         shed: next.shed.as_ref().map(|(_, shed)| shed.clone()),
     };
     Ok(Compiled {
@@ -147,6 +128,33 @@ pub(crate) fn compile_on(model: &Model, ground: &Ground) -> Result<Compiled, Vec
         depends,
         warnings: report.sorted(),
     })
+}
+
+/// The plans of all places, by `ListenerId`.
+fn listeners(report: &mut Report<'_>, places: usize, logs: &[LogSpec]) -> Vec<ListenerPlan> {
+    let (model, ground) = (report.model, report.ground);
+    let mut plans: Vec<Option<ListenerPlan>> = model
+        .listeners
+        .iter()
+        .map(|it| Some(listener(report, it)))
+        .collect();
+    let mut all = Vec::with_capacity(places);
+    for id in 0..places {
+        let here = report.ids.iter().position(|it| usize::from(it.0) == id);
+        let plan = here.and_then(|at| plans.get_mut(at)).and_then(Option::take);
+        let last = || ground.last_plan(id).map(|plan| gone(plan, ground, logs));
+        all.extend(plan.or_else(last));
+    }
+    all
+}
+
+fn request_id(model: &Model) -> RequestIdPlan {
+    let keep = match model.request_id.keep {
+        KeepId::Trusted => KeepRequestId::Trusted,
+        KeepId::Always => KeepRequestId::Always,
+        KeepId::Never => KeepRequestId::Never,
+    };
+    RequestIdPlan::new(&model.request_id.header.value, keep)
 }
 
 fn header_id(header: &ClientHeader) -> HeaderId {

@@ -168,10 +168,7 @@ fn matcher(
             path.pop();
             Matcher::Not(Box::new(part))
         }
-        Condition::Listener(positions) => {
-            let id = |at: &Spanned<ListenerId>| ids.get(usize::from(at.value.0)).map(|id| id.0);
-            Matcher::Listener(positions.iter().filter_map(id).collect())
-        }
+        Condition::Listener(positions) => listeners(positions, ids),
         Condition::Host(hosts) => {
             let hosts = hosts.iter().map(|host| {
                 (
@@ -214,6 +211,12 @@ fn matcher(
         }
         Condition::Scheme(scheme) => Matcher::Scheme(keel_config::Word::word(*scheme).to_owned()),
     }
+}
+
+/// Listeners by their ids.
+fn listeners(positions: &[Spanned<ListenerId>], ids: &[ListenerId]) -> Matcher {
+    let id = |at: &Spanned<ListenerId>| ids.get(usize::from(at.value.0)).map(|id| id.0);
+    Matcher::Listener(positions.iter().filter_map(id).collect())
 }
 
 /// A matcher, where it was written, and the code of what may be wrong with it.
