@@ -15,7 +15,9 @@ use clap::{Args, Parser, Subcommand};
         evenkeel demo                          see it work, with servers and traffic of its own\n  \
         evenkeel proxy --listen :8080 --to 127.0.0.1:3001,127.0.0.1:3002\n  \
         evenkeel check evenkeel.yaml           every error at once, nothing is started\n  \
-        evenkeel run evenkeel.yaml\n\n\
+        evenkeel run evenkeel.yaml\n  \
+        evenkeel status                        how its servers fare, of the process that runs here\n  \
+        evenkeel server drain app app-01       no new requests for a server\n\n\
         Exit codes: 0 fine, 1 failure while running, 2 bad command line or configuration."
 )]
 pub struct Cli {
@@ -48,8 +50,126 @@ pub enum Command {
     Explain(Explain),
     /// Print the JSON Schema of the configuration, for completion in editors.
     Schema,
+    /// Let the running process read its configuration anew. A bad one is refused, and what runs goes on.
+    Reload(Target),
+    /// Tell how the running process and its servers fare: state, since when, why, by which check, counts.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Whom to ask.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Change a server of a pool while it runs; `save` writes it into the file.
+    Server {
+        /// What to change.
+        #[command(subcommand)]
+        command: ServerCommand,
+        /// Whom to ask.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Write the changes of servers that were made at run time into the configuration file.
+    Save(Target),
+    /// Stop the running process: it takes no new connections, and ends when what runs has ended.
+    Drain(Target),
+    /// Replace the running process by the program that lies on the disk now, without a lost connection.
+    Upgrade(Target),
     /// Three small servers, a balancer in front and steady traffic, to see it work.
     Demo(Demo),
+}
+
+/// Whom to ask: the process that listens on a unix socket of this machine, unless a URL is given.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The admin socket; looked for where processes without a setting have theirs when not given.
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
+    pub socket: Option<PathBuf>,
+    /// The admin listener, http://HOST:PORT or https://HOST:PORT.
+    #[arg(long, global = true)]
+    pub url: Option<String>,
+    /// Token for --url; `env:NAME` or `file:PATH` keeps it out of the list of processes.
+    #[arg(long, global = true, requires = "url")]
+    pub token: Option<String>,
+    /// File with the CA of the listener's certificate; the system's CAs when not given.
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    pub ca: Option<PathBuf>,
+    /// File with a client certificate, for --url.
+    #[arg(long, global = true, value_name = "FILE", requires_all = ["url", "key"])]
+    pub cert: Option<PathBuf>,
+    /// File with its key.
+    #[arg(long, global = true, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
+/// Changes of servers.
+#[derive(Debug, Subcommand)]
+pub enum ServerCommand {
+    /// Add a server to a pool.
+    Add(NewServer),
+    /// Remove a server; its running requests end in their own time.
+    Remove {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+    },
+    /// Give a server no new requests; sessions that are bound to it are handed on.
+    Drain {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+        /// End what still runs there after this time, such as 30s.
+        #[arg(long)]
+        limit: Option<String>,
+    },
+    /// Let a server take requests again, as its health allows.
+    Enable {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+    },
+    /// Take a server out.
+    Down {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+    },
+    /// Set a server's share of the traffic, 0 to 65535.
+    Weight {
+        /// The pool.
+        pool: String,
+        /// The server.
+        server: String,
+        /// The weight.
+        #[arg(value_parser = clap::value_parser!(u32).range(0..=65535))]
+        weight: u32,
+    },
+}
+
+/// A server to add.
+#[derive(Debug, Args)]
+pub struct NewServer {
+    /// The pool.
+    pub pool: String,
+    /// Where it listens, HOST:PORT.
+    pub address: String,
+    /// Its name; the address when not given.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Its share of the traffic; 1 when not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=65535))]
+    pub weight: Option<u32>,
+    /// Requests that run there at a time; no limit when not given.
+    #[arg(long)]
+    pub max_connections: Option<u32>,
+    /// The lowest tier with healthy servers is used; 0 when not given.
+    #[arg(long)]
+    pub tier: Option<u8>,
 }
 
 /// Options of `proxy`.

@@ -3,14 +3,17 @@
 
 mod admin;
 mod cli;
+mod client;
 mod commands;
 mod demo;
 mod load;
 mod parent;
 mod privileges;
+mod remote;
 mod run;
 mod service;
 mod systemd;
+mod table;
 mod upgrade;
 mod watchdog;
 
@@ -62,6 +65,12 @@ fn main() -> ExitCode {
         cli::Command::Proxy(proxy) => commands::proxy(&proxy, &mut parent),
         cli::Command::Explain(explain) => commands::explain(&explain),
         cli::Command::Schema => commands::schema(),
+        cli::Command::Reload(target) => remote::reload(&target),
+        cli::Command::Status { json, target } => remote::status(&target, json),
+        cli::Command::Server { command, target } => remote::server(&target, &command),
+        cli::Command::Save(target) => remote::save(&target),
+        cli::Command::Drain(target) => remote::drain(&target),
+        cli::Command::Upgrade(target) => remote::upgrade(&target),
         cli::Command::Demo(options) => demo::demo(&options),
     };
     match ended {

@@ -72,6 +72,14 @@ impl Identity {
         Ok(rustix::fs::fchown(socket, Some(uid), Some(gid))?)
     }
 
+    /// Gives this user what has this name and was made by this process: a socket, or a folder.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn own_name(&self, path: &Path) -> io::Result<()> {
+        std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid))
+    }
+
     /// Gives this user a file of root's, or a folder with what lies in it, two levels deep. Links,
     /// other users' files and what has several names are left alone: who may write there could
     /// otherwise get a file of root's that way.

@@ -60,7 +60,8 @@ async fn serve_on(
     // Whatever can fail comes before the first client is let in.
     let book = SocketBook::new();
     let admin = admin::bind(model.admin.as_ref(), &mut parent.inherited, &book)?;
-    let before_serving = before_serving(&model, &book)?;
+    let before_serving = before_serving(&model, &book, admin.names())?;
+    let (admin_model, admin_tls) = (model.clone(), compiled.admin_tls.clone());
     let running = start(Start {
         model,
         compiled,
@@ -75,13 +76,8 @@ async fn serve_on(
         tracing::info!("listening listener={listener} address={address}");
     }
     let stop_admin = Drain::new();
-    for bound in admin {
-        tracing::info!("listening listener=admin address={}", bound.address);
-        let (control, stop) = (running.control.clone(), stop_admin.clone());
-        tokio::spawn(async move {
-            keel_admin::serve(bound.listener, control, async move { stop.begun().await }).await
-        });
-    }
+    let api = admin::api(&admin_model, running.control.clone(), admin_tls)?;
+    let admin_name = admin.serve(&api, &stop_admin);
     let service = Service {
         running,
         notify: parent.notify.clone(),
@@ -99,6 +95,9 @@ async fn serve_on(
     let ended = async {
         let end = service.until_end(heard).await?;
         service.drain(&end, &stop_admin);
+        if let (End::Stopped, Some(name)) = (&end, &admin_name) {
+            name.remove();
+        }
         wait_for_end(&service.running, &end).await;
         Ok(())
     };
@@ -111,7 +110,11 @@ async fn serve_on(
 }
 
 /// What has to be done as root, when the process is to become another user.
-fn before_serving(model: &Model, book: &SocketBook) -> Result<BeforeServing> {
+fn before_serving(
+    model: &Model,
+    book: &SocketBook,
+    admin_names: Vec<PathBuf>,
+) -> Result<BeforeServing> {
     let name = |it: &Option<keel_config::Spanned<String>>| it.as_ref().map(|it| it.value.clone());
     let (user, group) = (name(&model.process.user), name(&model.process.group));
     let Some(identity) = Identity::wanted(user.as_deref(), group.as_deref())? else {
@@ -129,6 +132,10 @@ fn before_serving(model: &Model, book: &SocketBook) -> Result<BeforeServing> {
             let name = &handed.label.listener;
             let given = identity.own_socket(&handed.socket);
             given.with_context(|| format!("cannot give the socket of `{name}` to the user"))?;
+        }
+        for path in &admin_names {
+            let given = identity.own_name(path);
+            given.with_context(|| format!("cannot give {} to the user", path.display()))?;
         }
         for path in &files {
             let given = identity.own_files(path);

@@ -19,6 +19,9 @@ use crate::process::{Usage, signal, usage};
 use crate::scratch::Scratch;
 use crate::wait::{SOON, until, within};
 
+/// Where systemd tells a service to put sockets and the like.
+const RUN_FOLDER: &str = "RUNTIME_DIRECTORY";
+
 /// How a process ended, and what it said.
 #[derive(Debug, Clone)]
 pub struct Exit {
@@ -146,6 +149,10 @@ impl Proxy {
 
     #[track_caller]
     fn launch(mut command: Command, scratch: Scratch) -> Proxy {
+        // Each has a place of its own for what it makes while it runs: they would fight over one.
+        if !command.get_envs().any(|(name, _)| name == RUN_FOLDER) {
+            command.env(RUN_FOLDER, scratch.path().join("run"));
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -184,6 +191,13 @@ impl Proxy {
     pub fn run(args: &[&str]) -> Exit {
         let mut command = Command::new(evenkeel());
         command.args(args);
+        run_to_end(command, SOON)
+    }
+
+    /// The same with more environment.
+    pub fn run_with(args: &[&str], env: &[(&str, &str)]) -> Exit {
+        let mut command = Command::new(evenkeel());
+        command.args(args).envs(env.iter().copied());
         run_to_end(command, SOON)
     }
 

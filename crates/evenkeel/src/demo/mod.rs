@@ -106,24 +106,21 @@ fn configuration(origins: &[SocketAddr], port: u16) -> String {
         "listeners:\n  web: {{ bind: \"127.0.0.1:{port}\" }}\n\
          pools:\n  app:\n    balance: round_robin\n    fail_timeout: 2s\n    servers:\n{}\n\
          routes:\n  - {{ name: everything, pool: app }}\n\
-         show_backend: true\nadmin: {{ bind: \"127.0.0.1:{admin}\" }}\n",
+         show_backend: true\nadmin: {{ bind: \"127.0.0.1:{admin}\", socket: off }}\n",
         servers.join("\n")
     )
 }
 
 /// Serves the admin pages; gives their address.
 fn serve_admin(model: &Model, running: &Running, stop: &Drain) -> Result<SocketAddr> {
-    let mut binds = admin::bind(
+    let sockets = admin::bind(
         model.admin.as_ref(),
         &mut Inherited::none(),
         &SocketBook::new(),
     )?;
-    let bound = binds.pop().context("no admin listener")?;
+    let bound = sockets.tcp.first().context("no admin listener")?;
     let address = bound.address;
-    let (control, stop) = (running.control.clone(), stop.clone());
-    tokio::spawn(async move {
-        keel_admin::serve(bound.listener, control, async move { stop.begun().await }).await
-    });
+    sockets.serve(&admin::api(model, running.control.clone(), None)?, stop);
     Ok(address)
 }
 
