@@ -36,8 +36,8 @@ pub struct RetryPlan {
     /// no limit.
     pub within_ms: u64,
     /// An attempt that another one may follow must have brought the head of an answer by then, in
-    /// milliseconds; what takes longer is an answer timeout and is tried again. Default `u64::MAX`:
-    /// only the pool's timeouts count.
+    /// milliseconds; what takes longer is an answer timeout. Default `u64::MAX`: only the pool's
+    /// timeouts count.
     pub per_try_ms: u64,
     /// The wait before each further attempt; `None` (the default) is no wait. With it, servers that
     /// were all tried are asked again.
@@ -227,8 +227,8 @@ impl<'a> Tries<'a> {
         }
         self.made += 1;
         self.before = Some(server);
-        let may_follow = self.made < self.tries_max();
-        walk.try_ms = match may_follow && is_repeatable(walk, self.retry) {
+        let others = self.made < self.tries_max() && self.retry.on.answer_timeout;
+        walk.try_ms = match others && is_repeatable(walk, self.retry) {
             true => self.retry.per_try_ms,
             false => u64::MAX,
         };
@@ -385,8 +385,7 @@ pub(crate) fn is_safe(walk: &Walk<'_>, retry: &RetryPlan, kind: Kind) -> bool {
 
 /// Whether this failure may be followed by another attempt, as far as the plan and safety go.
 pub(crate) fn may_follow(walk: &Walk<'_>, retry: &RetryPlan, kind: Kind) -> bool {
-    let cut_short = kind == Kind::AnswerTimeout && walk.try_ms != u64::MAX;
-    (retry.on.holds(kind.row().condition) || cut_short) && is_safe(walk, retry, kind)
+    retry.on.holds(kind.row().condition) && is_safe(walk, retry, kind)
 }
 
 /// Waits; the client's going and a drain end it.
