@@ -20,10 +20,18 @@ pub(super) fn serve(
 ) {
     let mut coming: BTreeMap<u32, H2Seen> = BTreeMap::new();
     let mut due: Vec<(Instant, u32, H2Reply)> = Vec::new();
+    // The highest stream that was looked at, and the last one that a GOAWAY of ours lets through.
+    let (mut highest, mut last) = (0, u32::MAX);
     loop {
         let now = Instant::now();
         while let Some(at) = due.iter().position(|(when, ..)| *when <= now) {
             let (_, stream, reply) = due.swap_remove(at);
+            if let Some((offset, code)) = reply.goaway {
+                let told = u32::try_from(i64::from(stream) + offset).unwrap_or(0);
+                // What was looked at must not be called unseen.
+                last = last.min(if offset < 0 { told } else { told.max(highest) });
+                stage.connection.send(&Frame::goaway(last, code));
+            }
             send(stage, stream, &reply);
         }
         let next = due.iter().map(|(when, ..)| when.duration_since(now)).min();
@@ -60,7 +68,9 @@ pub(super) fn serve(
             _ => None,
         };
         let seen = whole.and_then(|stream| coming.remove(&stream));
-        if let Some(seen) = seen {
+        // Streams beyond a GOAWAY are not looked at (RFC 9113 section 6.8): they may be sent to others.
+        if let Some(seen) = seen.filter(|seen| seen.stream <= last) {
+            highest = highest.max(seen.stream);
             let reply = answer(&seen);
             due.push((Instant::now() + reply.delay, seen.stream, reply));
         }
@@ -90,10 +100,6 @@ fn begin(
 
 fn send(stage: &mut H2Stage<'_>, stream: u32, reply: &H2Reply) {
     let own = &mut stage.connection;
-    if let Some((offset, code)) = reply.goaway {
-        let last = u32::try_from(i64::from(stream) + offset).unwrap_or(0);
-        own.send(&Frame::goaway(last, code));
-    }
     for (status, fields) in &reply.interim {
         own.head(stream, &with_status(*status, fields), false);
     }
