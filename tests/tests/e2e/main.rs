@@ -37,6 +37,7 @@ mod h2_strict;
 mod half_close;
 mod headers;
 mod health;
+mod health_curves;
 mod health_kinds;
 mod health_traffic;
 mod hedge;
