@@ -20,8 +20,8 @@ const REST: Duration = Duration::from_millis(50);
 /// Warnings about exhaustion are at least this far apart, in milliseconds.
 const WARN_EVERY_MS: u64 = 60_000;
 
-/// Takes connections until the drain begins or `stopped` says that this socket is to be closed. Must
-/// run on the worker's own thread and runtime.
+/// Takes connections until the drain begins or `stopped` says that this socket is to be closed. `lent`
+/// is [`keel_net::Bound::lent`]. Must run on the worker's own thread and runtime.
 ///
 /// At the limit of connections, or without descriptors, it rests: clients wait in the backlog of the
 /// kernel and nobody who is connected suffers.
@@ -29,6 +29,7 @@ pub async fn accept(
     worker: Rc<Worker>,
     socket: TcpListener,
     (listener, local): (ListenerId, SocketAddr),
+    lent: bool,
     mut stopped: oneshot::Receiver<Ack>,
 ) -> std::io::Result<()> {
     let mut failures = Failures::default();
@@ -38,6 +39,11 @@ pub async fn accept(
             accepted = socket.accept() => accepted,
             () = worker.drain.begun() => break,
             Ok(done) = &mut stopped => {
+                // Whoever lent the socket goes on with it: it must stay as it is.
+                if !lent && let Err(error) = keel_net::refuse_new(&socket) {
+                    // A client that comes in the instant of the close is reset then.
+                    tracing::debug!(%local, "cannot keep new connections off a socket that closes: {error}");
+                }
                 take_last(&worker, socket, local, listener).await?;
                 let _ = done.send(());
                 return Ok(());
@@ -66,12 +72,8 @@ async fn take_last(
     listener: ListenerId,
 ) -> std::io::Result<()> {
     /// Handshakes of TCP that had begun end within this time.
-    const LAST_COMERS: Duration = Duration::from_millis(250);
+    const LAST_COMERS: Duration = Duration::from_millis(500);
 
-    if let Err(error) = keel_net::refuse_new(&socket) {
-        // A client that comes in the instant of the close is reset then.
-        tracing::debug!(%local, "cannot keep new connections off a socket that closes: {error}");
-    }
     let last = tokio::time::sleep(LAST_COMERS);
     tokio::pin!(last);
     loop {
