@@ -70,10 +70,14 @@ pub(crate) fn body_is_out_of_the_way(walk: &mut Walk<'_>) -> bool {
     }
 }
 
+/// Whether the client may send another request as far as it is concerned.
+pub(crate) fn keeps_reading(walk: &Walk<'_>) -> bool {
+    walk.ex.framing.keep_alive && (!walk.client.read_closed || !walk.client.input.is_empty())
+}
+
 /// What the client and we have to say about keeping the connection, whatever the answer.
 pub(crate) fn keeps_alive(walk: &Walk<'_>) -> bool {
-    walk.ex.framing.keep_alive
-        && (!walk.client.read_closed || !walk.client.input.is_empty())
+    keeps_reading(walk)
         && !walk.worker.is_leaving(walk.client.listener)
         && walk.client.requests < walk.listener.requests_max
 }

@@ -11,7 +11,7 @@ use crate::exchange::{Attempt, Exchange};
 use crate::forward::{error_kind, forward, keep};
 use crate::h2::answer_head;
 use crate::heads::{AnswerBody, AnswerHeadPlan, ShownBackend, write_answer};
-use crate::own::keeps_alive;
+use crate::own::{keeps_alive, keeps_reading};
 use crate::relay::{Encode, RelayFault, Waiting};
 use crate::snapshot::RoutePlan;
 use crate::sticky;
@@ -51,7 +51,8 @@ pub(crate) async fn pass_to<'a>(
     if attempt.detached.map_or(up_done, |it| it.whole) {
         keep_server(walk, pool, attempt);
     }
-    let keep_alive = keep_alive && up_done && keeps_alive(walk);
+    // A drain that began since the head was sent changes nothing: the client was not told.
+    let keep_alive = keep_alive && up_done && keeps_reading(walk);
     let client_closes = !walk.ex.framing.keep_alive && up_done && walk.client.input.is_empty();
     Ok(match (keep_alive, client_closes) {
         (true, _) => Next::KeepAlive,
