@@ -11,6 +11,7 @@ use std::time::Duration;
 use keel_balance::Binding;
 use keel_config::model::{Endpoint, EndpointHost};
 use keel_l7::Snapshot;
+use keel_upstream::{Known, ServiceRecord};
 use serde::{Deserialize, Serialize};
 
 use crate::change::{NewServer, ServerState};
@@ -27,8 +28,17 @@ pub(crate) struct Carried {
     changes: Vec<PoolChanges>,
     away: Vec<Away>,
     bound: Vec<Bound>,
+    names: Vec<Name>,
     /// Upgrades that were done and that failed since the first process.
     pub(crate) upgrades: [u64; 2],
+}
+
+/// The last good answer of DNS to a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Name {
+    Host(String, Vec<IpAddr>),
+    /// Priority, weight, port, target and its addresses.
+    Service(String, Vec<(u16, u16, u16, String, Option<Vec<IpAddr>>)>),
 }
 
 /// Run-time changes of a pool.
@@ -88,12 +98,13 @@ struct Bound {
 impl Control {
     /// What the process that replaces this one wants to know. Waits for a change that is being made.
     pub async fn carry(&self) -> Vec<u8> {
-        let engine = self.hold().await;
+        let engine = self.turn().await;
         let now_ms = now_ms(&engine.status);
         let carried = Carried {
             changes: changes(&engine.overlay, now_ms),
             away: away(&engine.status.snapshot, now_ms),
             bound: bound(engine.ground(), now_ms),
+            names: engine.names.known().await.into_iter().map(name).collect(),
             upgrades: self.0.tally.upgrades(),
         };
         // Strings and numbers: nothing in it can fail.
@@ -177,6 +188,19 @@ fn bound(ground: &Ground, now_ms: u64) -> Vec<Bound> {
         .collect()
 }
 
+fn name(known: Known) -> Name {
+    match known {
+        Known::Host(name, addresses) => Name::Host(name, addresses),
+        Known::Service(name, records) => {
+            let fields = |it: ServiceRecord| {
+                let numbers = (it.priority, it.weight, it.port);
+                (numbers.0, numbers.1, numbers.2, it.target, it.addresses)
+            };
+            Name::Service(name, records.into_iter().map(fields).collect())
+        }
+    }
+}
+
 impl Carried {
     /// What the process before has handed over. What cannot be read is as if it had not been.
     pub(crate) fn read(bytes: &[u8]) -> Carried {
@@ -201,6 +225,24 @@ impl Carried {
         Overlay {
             pools: pools.collect(),
         }
+    }
+
+    /// What is known of names.
+    pub(crate) fn names(&self) -> Vec<Known> {
+        let record = |(priority, weight, port, target, addresses)| ServiceRecord {
+            priority,
+            weight,
+            port,
+            target,
+            addresses,
+        };
+        let known = |name: Name| match name {
+            Name::Host(name, addresses) => Known::Host(name, addresses),
+            Name::Service(name, records) => {
+                Known::Service(name, records.into_iter().map(record).collect())
+            }
+        };
+        self.names.iter().cloned().map(known).collect()
     }
 
     /// Tells balancers and tables what the process before knew. Before the first check and the first
@@ -324,6 +366,19 @@ mod tests {
     #[test]
     fn changes_come_back_as_they_were() {
         let overlay = some_overlay();
+        let at = |ip: &str| ip.parse().expect("an address");
+        let record = |addresses| ServiceRecord {
+            priority: 1,
+            weight: 2,
+            port: 3,
+            target: "a.test".to_owned(),
+            addresses,
+        };
+        let records = vec![record(None), record(Some(vec![at("::1")]))];
+        let known = [
+            Known::Host("a.test".to_owned(), vec![at("10.0.0.1"), at("::1")]),
+            Known::Service("_app._tcp.test".to_owned(), records),
+        ];
         let carried = Carried {
             changes: changes(&overlay, 5000),
             away: vec![Away {
@@ -335,12 +390,14 @@ mod tests {
                 pool: "app".to_owned(),
                 clients: vec![[u64::MAX, 1, u64::MAX - 1, 77]],
             }],
+            names: known.iter().cloned().map(name).collect(),
             upgrades: [3, 1],
         };
         let bytes = serde_json::to_vec(&carried).expect("strings and numbers");
         let read = Carried::read(&bytes);
         assert_eq!(read, carried);
         assert_eq!(read.overlay(), overlay);
+        assert_eq!(read.names(), known);
     }
 
     #[test]

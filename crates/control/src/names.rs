@@ -5,7 +5,9 @@ use std::time::Duration;
 use keel_config::model::{Discover, Endpoint, EndpointHost, Model};
 use keel_l7::Snapshot;
 use keel_observe::metrics::NameFigures;
-use keel_upstream::{AllOf, Discovery, Place, ResolverSettings, ServerAddress, Service, Target};
+use keel_upstream::{
+    AllOf, Discovery, Known, Place, ResolverSettings, ServerAddress, Service, Target,
+};
 use tokio::sync::mpsc;
 
 use crate::change::{Found, FoundServer};
@@ -32,9 +34,10 @@ impl NameChanges {
 }
 
 impl Names {
-    /// Starts on the runtime that this is called on; keeps nothing yet.
-    pub fn start() -> (Names, NameChanges) {
-        let (discovery, changes) = Discovery::start();
+    /// Starts on the runtime that this is called on; keeps nothing yet. `known` is what the process
+    /// before knew of names.
+    pub fn start(known: Vec<Known>) -> (Names, NameChanges) {
+        let (discovery, changes) = Discovery::start(known);
         (Names { discovery }, NameChanges { changes })
     }
 
@@ -56,6 +59,11 @@ impl Names {
     /// and before it is served: all its servers that can have addresses have them then.
     pub async fn settle(&self, model: &Model, snapshot: &Snapshot) -> Vec<Found> {
         self.watch(model, all(model, snapshot)).await
+    }
+
+    /// What is known of all names that are kept.
+    pub async fn known(&self) -> Vec<Known> {
+        self.discovery.known().await
     }
 
     /// How the look-ups went.

@@ -158,19 +158,17 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     let model = Arc::new(start.model);
     let workers = worker_count(&model);
     let connections_max = connections(&model, workers);
-    let (names, changes) = Names::start();
     let replaces = start.carried.is_some();
-    let carried = start
-        .carried
-        .map_or_else(Carried::default, |it| Carried::read(&it));
+    let carried = start.carried.as_deref();
+    let carried = carried.map_or_else(Carried::default, Carried::read);
+    let (names, changes) = Names::start(carried.names());
     let mut overlay = carried.overlay();
     let (compiled, in_force, found) =
         with_found(&names, &model, start.compiled, &mut overlay).await?;
     let settled = names.settle(&model, &compiled.snapshot).await;
     let mut given = start.sockets;
     let opened = bind_all(&model, &compiled, &mut given, workers)?;
-    let logs =
-        LogWriter::start(LogLimits::default(), UtcOffset::default()).map_err(StartFault::Thread)?;
+    let logs = log_writer()?;
     let base = Instant::now();
     let registry = Registry::new(&compiled.names, workers);
     let assembly = Assembly {
@@ -214,7 +212,7 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
         checker,
     );
     let control = Control::start(engine, start.file, maker.drain.clone(), changes);
-    control.follow_up(&control.hold().await, settled);
+    control.follow_up(&control.turn().await, settled);
     Ok(Running {
         binds: sockets.binds(),
         workers,
@@ -247,6 +245,10 @@ fn bind_all(
     Ok(opened)
 }
 
+fn log_writer() -> Result<LogWriter, StartFault> {
+    LogWriter::start(LogLimits::default(), UtcOffset::default()).map_err(StartFault::Thread)
+}
+
 fn drain_times(model: &Model) -> DrainTimes {
     DrainTimes {
         requests: model.process.drain_timeout,
@@ -259,8 +261,9 @@ fn drain_times(model: &Model) -> DrainTimes {
 async fn begin_checks(assembled: &Assembled, carried: Carried) -> Checker {
     let (snapshot, status) = (&assembled.serving.snapshot, &assembled.status);
     let (checker, check_loop) = Checker::new(status.base);
-    checker.set(assembled.ground.checks(snapshot));
+    // In this order: a server that was down begins as one.
     carried.restore(snapshot, &assembled.ground, status.now_ms());
+    checker.set(assembled.ground.checks(snapshot));
     tokio::spawn(check_loop.run());
     checker.first_checks(FIRST_CHECKS_MAX).await;
     checker
@@ -319,7 +322,7 @@ fn hold(
                 set.push((held.wanted.listener, bound));
             }
         }
-        sockets.lock().push(held);
+        sockets.add(held);
     }
     sets
 }

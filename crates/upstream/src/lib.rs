@@ -14,7 +14,7 @@ mod resolve;
 
 pub use connect::{Connection, start_connect};
 pub use discover::{
-    AllOf, Counts, Discovery, Found, FoundServer, Place, SERVERS_MAX, Service, Target,
+    AllOf, Counts, Discovery, Found, FoundServer, Known, Place, SERVERS_MAX, Service, Target,
 };
 pub use idle::IdleConnections;
 pub use pool::{KeepAlive, Pool, Server, ServerAddress, ServerKey, ServerKeys};

@@ -8,6 +8,7 @@ use keel_testkit::wait::{until, until_true};
 use keel_testkit::{Ask, DnsServer, Load, Mood, Origin, Proxy, Record, get};
 
 use crate::GET;
+use crate::lineage::{Lineage, await_alone};
 
 /// Origins on 127.0.0.2 and following, all on one port, named by the last number of their address.
 fn neighbours<const COUNT: usize>() -> [Origin; COUNT] {
@@ -330,4 +331,48 @@ fn a_reload_with_load_keeps_found_servers_and_their_counters() {
     );
     let counted = metric(&proxy, &label);
     assert_eq!(counted, origins[1].requests() as f64, "of {of_all}");
+}
+
+#[test]
+fn an_upgrade_takes_over_what_is_known_of_names() {
+    let dns = DnsServer::start();
+    let [origin, other] = neighbours();
+    let port = origin.address().port();
+    dns.set_a("app.test", &["127.0.0.2"]);
+    dns.set("_app._tcp.test", 1, [srv(1, 1, "app.test", &origin)]);
+    let config = config(&dns, &all_of("app.test", &origin), "");
+    let routes = "routes: [ { match: { path: /srv/ }, pool: srv }, { match: { path: /one/ }, pool: one }, { pool: app } ]";
+    let pools = format!(
+        "pools: {{ srv: {{ servers: [ {{ srv: _app._tcp.test }} ] }}, one: {{ servers: [ \"app.test:{port}\" ] }}, "
+    );
+    let config = config
+        .replace("routes: [ { pool: app } ]", routes)
+        .replace("pools: { ", &pools);
+    let mut lineage = Lineage::start(&config);
+    let all_serve = |name: &str| {
+        for path in ["/", "/srv/", "/one/"] {
+            assert_eq!(
+                get(lineage.address(), path).expect(200).origin(),
+                name,
+                "{path}"
+            );
+        }
+    };
+    all_serve("2");
+    // A new process that had to ask would have no server now.
+    dns.mood(Mood::Silent);
+    lineage.upgrade();
+    for _ in 0..5 {
+        all_serve("2");
+    }
+    dns.mood(Mood::Answers);
+    dns.set_a("app.test", &["127.0.0.3"]);
+    let address = lineage.address();
+    for path in ["/", "/srv/", "/one/"] {
+        until_true("the new process asks as the old one did", || {
+            get(address, path).expect(200).origin() == "3"
+        });
+    }
+    assert!(other.requests() >= 3);
+    await_alone(&mut lineage);
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::table::{Answer, Heard, Question, Table};
-use super::{Found, FoundServer, Place, Target};
+use super::{Found, FoundServer, Known, Place, Target};
 use crate::resolve::{Dns, ResolveFault, ResolverSettings};
 
 /// Questions that are out at the same time.
@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Keeps names of servers resolved. The task behind it ends when all handles are dropped.
 #[derive(Debug, Clone)]
 pub struct Discovery {
-    orders: mpsc::Sender<Watch>,
+    orders: mpsc::Sender<Order>,
     counts: Arc<Cells>,
 }
 
@@ -51,6 +51,11 @@ struct Cells {
     failing: AtomicU64,
 }
 
+enum Order {
+    Watch(Watch),
+    Known(oneshot::Sender<Vec<Known>>),
+}
+
 struct Watch {
     settings: ResolverSettings,
     targets: Vec<Target>,
@@ -59,15 +64,16 @@ struct Watch {
 
 impl Discovery {
     /// Starts the task on the runtime that this is called on. Sets that change from now on come out
-    /// of the receiver; while nobody takes them, later ones replace earlier ones.
-    pub fn start() -> (Discovery, mpsc::Receiver<Vec<Found>>) {
+    /// of the receiver; while nobody takes them, later ones replace earlier ones. `known` is what
+    /// another process knew of names: it counts as the first answer.
+    pub fn start(known: Vec<Known>) -> (Discovery, mpsc::Receiver<Vec<Found>>) {
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let (found, changes) = mpsc::channel(1);
         let counts = Arc::new(Cells::default());
         let keeper = Keeper {
             settings: ResolverSettings::default(),
             dns: None,
-            table: Table::default(),
+            table: Table::new(known),
             targets: Vec::new(),
             told: BTreeMap::new(),
             untold: BTreeMap::new(),
@@ -94,7 +100,16 @@ impl Discovery {
             targets,
             reply,
         };
-        if self.orders.send(order).await.is_err() {
+        if self.orders.send(Order::Watch(order)).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// What is known of all names that are kept.
+    pub async fn known(&self) -> Vec<Known> {
+        let (reply, answer) = oneshot::channel();
+        if self.orders.send(Order::Known(reply)).await.is_err() {
             return Vec::new();
         }
         answer.await.unwrap_or_default()
@@ -132,7 +147,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(mut self, mut orders: mpsc::Receiver<Watch>, found: mpsc::Sender<Vec<Found>>) {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>, found: mpsc::Sender<Vec<Found>>) {
         loop {
             self.ask();
             self.answer_waiting();
@@ -144,7 +159,11 @@ impl Keeper {
             );
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => self.watch(order),
+                    Some(Order::Watch(order)) => self.watch(order),
+                    Some(Order::Known(reply)) => {
+                        // Whoever asked may have given up.
+                        let _gone = reply.send(self.table.known());
+                    }
                     None => return,
                 },
                 Some(Ok((question, outcome))) = self.asking.join_next() => self.heard(&question, outcome),

@@ -9,10 +9,11 @@ mod derive;
 mod keep;
 mod table;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::pool::{Server, ServerAddress};
+use crate::resolve::ServiceRecord;
 
 pub use keep::{Counts, Discovery};
 
@@ -72,6 +73,16 @@ pub struct Found {
     pub place: Place,
     /// Sorted by name, each once, [`SERVERS_MAX`] at most.
     pub servers: Vec<FoundServer>,
+}
+
+/// What is known of a name: for the process that takes over from this one, so that it need not begin
+/// without servers while names cannot be looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// The addresses of a host.
+    Host(String, Vec<IpAddr>),
+    /// The records of a service.
+    Service(String, Vec<ServiceRecord>),
 }
 
 /// A server that was found.

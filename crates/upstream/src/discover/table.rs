@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::Known;
 use crate::resolve::{HostAnswer, ResolveFault, ServiceAnswer};
 
 /// From the first failure to the next question; doubles from one to the next.
@@ -81,6 +82,8 @@ pub(super) enum Heard {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: HashMap<Question, Entry>,
+    /// What another process knew and nobody has wanted yet.
+    known: HashMap<Question, Answer>,
 }
 
 #[derive(Debug, Default)]
@@ -98,16 +101,46 @@ struct Entry {
 }
 
 impl Table {
+    /// A table that begins with what another process knew.
+    pub(super) fn new(known: Vec<Known>) -> Table {
+        Table {
+            entries: HashMap::new(),
+            known: known.into_iter().map(from_known).collect(),
+        }
+    }
+
     /// Keeps these names and no others. New ones are due at once.
     pub(super) fn want(&mut self, questions: impl IntoIterator<Item = Question>, now_ms: u64) {
         let mut before = std::mem::take(&mut self.entries);
         for question in questions {
-            let entry = before.remove(&question).unwrap_or_else(|| Entry {
-                due_ms: now_ms,
-                ..Entry::default()
+            let entry = before.remove(&question).unwrap_or_else(|| {
+                let answer = self.known.remove(&question);
+                Entry {
+                    due_ms: now_ms,
+                    asked: answer.is_some(),
+                    answer,
+                    ..Entry::default()
+                }
             });
             self.entries.entry(question).or_insert(entry);
         }
+    }
+
+    /// All last good answers.
+    pub(super) fn known(&self) -> Vec<Known> {
+        let all = self.entries.iter();
+        all.filter_map(
+            |(question, entry)| match (question, entry.answer.as_ref()?) {
+                (Question::Host(name), Answer::Host(answer)) => {
+                    Some(Known::Host(name.clone(), answer.addresses().collect()))
+                }
+                (Question::Service(name), Answer::Service(answer)) => {
+                    Some(Known::Service(name.clone(), answer.records.clone()))
+                }
+                _ => None,
+            },
+        )
+        .collect()
     }
 
     /// All are due: another name server may say something else.
@@ -198,6 +231,28 @@ impl Table {
     pub(super) fn failing(&self) -> usize {
         let all = self.entries.values();
         all.filter(|entry| entry.failures > 0).count()
+    }
+}
+
+fn from_known(known: Known) -> (Question, Answer) {
+    let ttl = Duration::ZERO;
+    match known {
+        Known::Host(name, addresses) => {
+            let (mut v4, mut v6): (Vec<_>, Vec<_>) =
+                addresses.into_iter().partition(|ip| ip.is_ipv4());
+            v4.sort_unstable();
+            v6.sort_unstable();
+            let (v4, v6) = (Some(v4), Some(v6));
+            (
+                Question::Host(name),
+                Answer::Host(HostAnswer { v4, v6, ttl }),
+            )
+        }
+        Known::Service(name, mut records) => {
+            records.sort_unstable();
+            let answer = ServiceAnswer { records, ttl };
+            (Question::Service(name), Answer::Service(answer))
+        }
     }
 }
 

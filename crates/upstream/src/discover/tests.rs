@@ -73,7 +73,7 @@ async fn all_first_answers_come_at_once_and_changes_later() {
     server.set_a("a.test", &["10.0.0.2", "10.0.0.1"]);
     server.set_a("b.test", &["10.0.1.1"]);
     let one = one_of("b.test");
-    let (discovery, mut changes) = Discovery::start();
+    let (discovery, mut changes) = Discovery::start(Vec::new());
     let targets = vec![
         all_of("a.test", 0),
         all_of("gone.test", 1),
@@ -103,7 +103,7 @@ async fn all_first_answers_come_at_once_and_changes_later() {
 async fn failures_keep_the_last_answer_and_are_counted() {
     let server = DnsServer::start();
     server.set_a("a.test", &["10.0.0.1"]);
-    let (discovery, mut changes) = Discovery::start();
+    let (discovery, mut changes) = Discovery::start(Vec::new());
     let targets = || vec![all_of("a.test", 0)];
     discovery.watch(settings(&server), targets()).await;
     for (round, mood) in [Mood::Fails, Mood::Silent, Mood::Answers]
@@ -133,7 +133,7 @@ async fn changes_are_told_once_a_second_and_collected_meanwhile() {
     for name in &names {
         server.set_a(name, &["10.0.0.1"]);
     }
-    let (discovery, mut changes) = Discovery::start();
+    let (discovery, mut changes) = Discovery::start(Vec::new());
     let targets = names.iter().enumerate().map(|(n, name)| all_of(name, n));
     let found = discovery.watch(settings(&server), targets.collect()).await;
     assert_eq!(found.len(), 5);
@@ -161,7 +161,7 @@ async fn changes_are_told_once_a_second_and_collected_meanwhile() {
 async fn a_set_that_only_turns_round_is_not_told() {
     let server = DnsServer::start();
     server.set_a("a.test", &["10.0.0.1", "10.0.0.2"]);
-    let (discovery, mut changes) = Discovery::start();
+    let (discovery, mut changes) = Discovery::start(Vec::new());
     discovery
         .watch(settings(&server), vec![all_of("a.test", 0)])
         .await;
@@ -180,7 +180,7 @@ async fn other_name_servers_are_asked_at_once() {
     let (before, after) = (DnsServer::start(), DnsServer::start());
     before.set("a.test", 3600, [Record::A([10, 0, 0, 1].into())]);
     after.set("a.test", 3600, [Record::A([10, 0, 0, 2].into())]);
-    let (discovery, mut changes) = Discovery::start();
+    let (discovery, mut changes) = Discovery::start(Vec::new());
     discovery
         .watch(settings(&before), vec![all_of("a.test", 0)])
         .await;
@@ -196,7 +196,7 @@ async fn other_name_servers_are_asked_at_once() {
 async fn nobody_waits_longer_than_a_look_up_may_take() {
     let server = DnsServer::start();
     server.mood(Mood::Silent);
-    let (discovery, _changes) = Discovery::start();
+    let (discovery, _changes) = Discovery::start(Vec::new());
     let many = (0..200).map(|n| all_of(&format!("n{n}.test"), n)).collect();
     let start = Instant::now();
     let found = discovery.watch(settings(&server), many).await;
@@ -206,4 +206,43 @@ async fn nobody_waits_longer_than_a_look_up_may_take() {
         "{:?}",
         start.elapsed()
     );
+}
+
+#[tokio::test]
+async fn what_another_process_knew_counts_as_the_first_answer() {
+    let server = DnsServer::start();
+    server.set_a("a.test", &["10.0.0.1"]);
+    let srv = Record::Srv {
+        priority: 1,
+        weight: 2,
+        port: 80,
+        target: "a.test".to_owned(),
+    };
+    server.set("_app._tcp.test", 1, [srv]);
+    let service = Target::Service(Service {
+        place: Place {
+            pool: "app".to_owned(),
+            entry: 1,
+            name: "_app._tcp.test".to_owned(),
+        },
+        name: "_app._tcp.test".to_owned(),
+        tier: 0,
+    });
+    let targets = || vec![all_of("a.test", 0), service.clone()];
+    let (before, _changes) = Discovery::start(Vec::new());
+    let found = before.watch(settings(&server), targets()).await;
+    assert_eq!(found.len(), 2);
+    server.mood(Mood::Silent);
+    let (after, mut changes) = Discovery::start(before.known().await);
+    let start = Instant::now();
+    assert_eq!(after.watch(settings(&server), targets()).await, found);
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "it does not wait"
+    );
+    until("it asked", || after.counts().failed >= 2).await;
+    assert!(changes.try_recv().is_err());
+    server.mood(Mood::Answers);
+    server.set_a("a.test", &["10.0.0.2"]);
+    assert_eq!(ips(&next(&mut changes).await, 0), ["10.0.0.2"]);
 }
