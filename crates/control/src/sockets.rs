@@ -5,6 +5,7 @@
 //! waiting where nobody takes them.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use keel_config::model::{BindAddress, EndpointHost, Model};
@@ -29,6 +30,7 @@ pub(crate) struct Held {
     pub(crate) wanted: Wanted,
     /// With the port that it got.
     pub(crate) address: SocketAddr,
+    lent: bool,
     spare: Vec<std::net::TcpListener>,
 }
 
@@ -37,12 +39,25 @@ pub(crate) type Opened = (Held, Vec<(usize, Bound)>);
 
 /// All addresses that are listened on.
 #[derive(Debug, Default)]
-pub(crate) struct Sockets(Mutex<Vec<Held>>);
+pub(crate) struct Sockets {
+    held: Mutex<Vec<Held>>,
+    /// The second descriptors are not kept any more.
+    let_go: AtomicBool,
+}
 
 impl Sockets {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Held>> {
         // Each change leaves the list whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another address is listened on.
+    pub(crate) fn add(&self, mut held: Held) {
+        let mut all = self.lock();
+        if self.let_go.load(Ordering::Relaxed) {
+            held.spare.clear();
+        }
+        all.push(held);
     }
 
     /// What is listened on, for messages.
@@ -64,6 +79,7 @@ impl Sockets {
                         listener: held.wanted.name.clone(),
                         asked: held.wanted.address.to_string(),
                         address: held.address.to_string(),
+                        lent: held.lent,
                     },
                     socket: socket.try_clone()?.into(),
                 });
@@ -74,7 +90,9 @@ impl Sockets {
 
     /// Lets go of the second descriptors: workers close theirs next.
     pub(crate) fn let_go(&self) {
-        for held in self.lock().iter_mut() {
+        let mut all = self.lock();
+        self.let_go.store(true, Ordering::Relaxed);
+        for held in all.iter_mut() {
             held.spare.clear();
         }
     }
@@ -162,10 +180,7 @@ fn one(
         let Some(first) = given.first() else { break };
         // A socket of a service manager may not share its port: workers take turns at it.
         let like =
-            bind_like(first, want.backlog).or_else(|fault| match first.listener.try_clone() {
-                Ok(listener) => Ok(Bound { listener, address }),
-                Err(_) => Err(fault),
-            })?;
+            bind_like(first, want.backlog).or_else(|fault| first.duplicate().map_err(|_| fault))?;
         given.push(like);
     }
     let spare = given.iter().map(|it| it.listener.try_clone());
@@ -173,6 +188,7 @@ fn one(
     let held = Held {
         wanted: want.clone(),
         address,
+        lent: given.iter().any(|it| it.lent),
         spare: spare.map_err(|cause| BindFault::Other(address, cause))?,
     };
     let sockets = given.into_iter().enumerate();
@@ -223,6 +239,7 @@ mod tests {
             address: wanted.address,
             wanted,
             spare: Vec::new(),
+            lent: false,
         }
     }
 

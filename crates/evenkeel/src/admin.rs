@@ -10,6 +10,7 @@ use keel_config::Model;
 use keel_config::model::{self, EndpointHost};
 use keel_control::{Control, TlsStart};
 use keel_net::{Bound, Drain, Inherited, SocketBook};
+use tokio::task::JoinHandle;
 
 /// The listener's name in messages, and towards the process that follows.
 const NAME: &str = "admin";
@@ -114,26 +115,55 @@ impl Sockets {
         name.chain(self.folder.clone()).collect()
     }
 
-    /// Serves on all of them until `stop` begins. Gives the name of the unix socket, to be removed at the end.
-    pub fn serve(self, admin: &Admin, stop: &Drain) -> Option<SocketName> {
+    /// Serves on all of them until `stop` begins.
+    pub fn serve(self, admin: &Admin, stop: &Drain) -> Serving {
+        let mut serving = Serving::default();
         for bound in self.tcp {
             tracing::info!("listening listener=admin address={}", bound.address);
-            spawn(Listening::Tcp(bound.listener), admin, stop);
+            let task = spawn(Listening::Tcp(bound.listener), admin, stop);
+            serving.tasks.push(task);
         }
-        let (local, name) = self.local?;
-        let socket = name.path().display();
-        tracing::info!("listening listener=admin socket={socket}");
-        spawn(Listening::Unix(local), admin, stop);
-        Some(name)
+        if let Some((local, name)) = self.local {
+            let socket = name.path().display();
+            tracing::info!("listening listener=admin socket={socket}");
+            let task = spawn(Listening::Unix(local), admin, stop);
+            serving.tasks.push(task);
+            serving.name = Some(name);
+        }
+        serving
     }
 }
 
-fn spawn(listening: Listening, admin: &Admin, stop: &Drain) {
+/// The API while it is served. Dropping it changes nothing.
+#[derive(Default)]
+pub struct Serving {
+    tasks: Vec<JoinHandle<()>>,
+    name: Option<SocketName>,
+}
+
+impl Serving {
+    /// Removes the name of the unix socket: nobody will listen there any more.
+    pub fn remove_name(&self) {
+        if let Some(name) = &self.name {
+            name.remove();
+        }
+    }
+
+    /// Waits until what was asked before the stop is answered, which takes a few seconds at the longest.
+    pub async fn end(self) {
+        for task in self.tasks {
+            // A panic was told of by its hook.
+            let _ = task.await;
+        }
+    }
+}
+
+fn spawn(listening: Listening, admin: &Admin, stop: &Drain) -> JoinHandle<()> {
     let (admin, stop) = (admin.clone(), stop.clone());
     tokio::spawn(async move {
         let served = keel_admin::serve(listening, admin, async move { stop.begun().await });
         if let Err(error) = served.await {
             tracing::error!("admin: {error}");
         }
-    });
+    })
 }

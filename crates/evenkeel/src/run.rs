@@ -77,7 +77,7 @@ async fn serve_on(
     }
     let stop_admin = Drain::new();
     let api = admin::api(&admin_model, running.control.clone(), admin_tls)?;
-    let admin_name = admin.serve(&api, &stop_admin);
+    let admin = admin.serve(&api, &stop_admin);
     let service = Service {
         running,
         notify: parent.notify.clone(),
@@ -95,8 +95,9 @@ async fn serve_on(
     let ended = async {
         let end = service.until_end(heard).await?;
         service.drain(&end, &stop_admin);
-        if let (End::Stopped, Some(name)) = (&end, &admin_name) {
-            name.remove();
+        // A process that has taken over has taken its name over too.
+        if end == End::Stopped {
+            admin.remove_name();
         }
         wait_for_end(&service.running, &end).await;
         Ok(())
@@ -106,6 +107,8 @@ async fn serve_on(
         () = watching => {}
     }
     stop_admin.begin();
+    // Whoever asked for the end over it has its answer first.
+    admin.end().await;
     Ok(service.running)
 }
 

@@ -81,13 +81,13 @@ impl Service {
     /// # Errors
     /// When the process that was to be replaced has changed its mind.
     pub fn is_ready(&self, parent: &mut Parent) -> Result<()> {
-        parent.ready(self.running.taken.clone())?;
         tracing::info!(
             workers = self.running.workers,
             connections = self.running.connections_max,
             pid = id(),
             "ready"
         );
+        parent.ready(self.running.taken.clone())?;
         self.notify.ready(&self.status());
         Ok(())
     }

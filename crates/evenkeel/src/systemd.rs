@@ -129,6 +129,7 @@ pub fn activation_sockets(
             listener: names.next().unwrap_or_default().to_owned(),
             asked: String::new(),
             address: String::new(),
+            lent: true,
         },
         socket,
     });

@@ -150,7 +150,7 @@ impl Sockets {
     }
 
     fn listen(&mut self, listener: ListenerId, bound: Bound) -> std::io::Result<()> {
-        let local = bound.address;
+        let (local, lent) = (bound.address, bound.lent);
         let socket = TcpListener::from_std(bound.listener)?;
         let (stop, stopped) = oneshot::channel();
         self.open.push((listener, local, stop));
@@ -158,6 +158,7 @@ impl Sockets {
             self.worker.clone(),
             socket,
             (listener, local),
+            lent,
             stopped,
         ));
         Ok(())
@@ -168,12 +169,14 @@ impl Sockets {
     fn unlisten(&mut self, listener: ListenerId, address: SocketAddr, done: Ack) {
         let is_it =
             |(id, local, _): &(ListenerId, SocketAddr, _)| (*id, *local) == (listener, address);
-        match self.open.iter().position(is_it) {
-            Some(at) => {
-                let (_, _, stop) = self.open.swap_remove(at);
-                let _ = stop.send(done);
-            }
-            None => drop(done.send(())),
+        let mut done = Some(done);
+        // After an upgrade with fewer workers there may be several.
+        while let Some(at) = self.open.iter().position(is_it) {
+            let (_, _, stop) = self.open.swap_remove(at);
+            let _ = stop.send(done.take().unwrap_or_else(|| oneshot::channel().0));
+        }
+        if let Some(done) = done {
+            let _ = done.send(());
         }
     }
 

@@ -108,7 +108,12 @@ impl Inherited {
             .map(|entry| {
                 let listener = TcpListener::from(entry.socket);
                 let address = listener.local_addr()?;
-                Ok(Bound { listener, address })
+                let lent = entry.label.lent || entry.origin == Origin::Supervisor;
+                Ok(Bound {
+                    listener,
+                    address,
+                    lent,
+                })
             })
             .collect()
     }
@@ -188,6 +193,7 @@ impl Bound {
         Ok(Bound {
             listener: RawSocket::from(copy).into(),
             address: self.address,
+            lent: self.lent,
         })
     }
 

@@ -13,6 +13,8 @@ pub struct Bound {
     pub listener: TcpListener,
     /// Its address.
     pub address: SocketAddr,
+    /// Whether a supervisor opened it, and goes on with it when this process closes its copy.
+    pub lent: bool,
 }
 
 /// Why an address could not be listened on.
@@ -97,7 +99,11 @@ fn open(address: SocketAddr, backlog: i32, share: bool) -> io::Result<Bound> {
     socket.set_nonblocking(true)?;
     let listener: TcpListener = socket.into();
     let address = listener.local_addr()?;
-    Ok(Bound { listener, address })
+    Ok(Bound {
+        listener,
+        address,
+        lent: false,
+    })
 }
 
 fn explain(address: SocketAddr, error: io::Error) -> BindFault {

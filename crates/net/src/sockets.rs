@@ -19,6 +19,9 @@ pub struct Label {
     pub asked: String,
     /// The address that the socket has. A path for a Unix socket.
     pub address: String,
+    /// [`Bound::lent`].
+    #[serde(default)]
+    pub lent: bool,
 }
 
 /// A socket with its label.
@@ -75,7 +78,8 @@ impl SocketBook {
     /// When the socket cannot be duplicated: descriptors have run out.
     pub fn keep(&self, listener: &str, asked: SocketAddr, bound: &Bound) -> io::Result<()> {
         let copy = bound.listener.as_fd().try_clone_to_owned()?;
-        self.add(listener, asked.to_string(), bound.address.to_string(), copy);
+        let address = bound.address.to_string();
+        self.add(listener, (asked.to_string(), address, bound.lent), copy);
         Ok(())
     }
 
@@ -85,15 +89,16 @@ impl SocketBook {
     /// When the socket cannot be duplicated: descriptors have run out.
     pub fn keep_unix(&self, listener: &str, path: &str, socket: &UnixListener) -> io::Result<()> {
         let copy = socket.as_fd().try_clone_to_owned()?;
-        self.add(listener, path.to_owned(), path.to_owned(), copy);
+        self.add(listener, (path.to_owned(), path.to_owned(), false), copy);
         Ok(())
     }
 
-    fn add(&self, listener: &str, asked: String, address: String, copy: OwnedFd) {
+    fn add(&self, listener: &str, (asked, address, lent): (String, String, bool), copy: OwnedFd) {
         let label = Label {
             listener: listener.to_owned(),
             asked,
             address,
+            lent,
         };
         self.entries().push(Entry { label, copy });
     }

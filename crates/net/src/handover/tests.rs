@@ -14,6 +14,7 @@ fn label(number: usize) -> Label {
         listener: format!("web\n{number}"),
         asked: "127.0.0.1:0".to_owned(),
         address: String::new(),
+        lent: false,
     }
 }
 

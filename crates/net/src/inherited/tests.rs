@@ -14,6 +14,7 @@ fn named(name: &str, socket: impl Into<OwnedFd>) -> Handed {
             listener: name.to_owned(),
             asked: String::new(),
             address: String::new(),
+            lent: false,
         },
         socket: socket.into(),
     }
@@ -71,6 +72,7 @@ fn a_supervisors_sockets_are_found_by_address_or_else_by_name() {
     let got = inherited.take("any", addresses[1]).unwrap();
     assert_eq!(got[0].address, addresses[1]);
     assert!(!got[0].may_have_siblings());
+    assert!(got[0].lent, "the supervisor goes on with it");
     let unknown = at("127.0.0.1:1");
     assert!(inherited.take("api", unknown).unwrap().is_empty());
     assert_eq!(
