@@ -11,6 +11,7 @@ use keel_testkit::binary::evenkeel;
 use keel_testkit::process::signal;
 use keel_testkit::proxy::simple;
 use keel_testkit::scratch::Scratch;
+use keel_testkit::wait::until_true;
 use keel_testkit::{Ask, Origin};
 use rustix::process::Signal;
 
@@ -190,6 +191,39 @@ fn a_connection_that_came_before_the_process_is_served() {
         lineage.log().contains("no listener wants"),
         "{}",
         lineage.log()
+    );
+}
+
+#[test]
+fn a_socket_of_systemd_is_left_as_it_was_when_its_listener_goes() {
+    let origin = Origin::echo();
+    let sockets = [0, 0].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [web, gone] = [0, 1].map(|at: usize| sockets[at].local_addr().unwrap());
+    let kept = sockets[1].try_clone().unwrap();
+    let config = |listeners: String| {
+        simple(
+            &[origin.address()],
+            "",
+            &format!("listeners: {{ {listeners} }}"),
+        )
+    };
+    let web = format!("web: {{ bind: \"{web}\" }}");
+    let both = config(format!("{web}, gone: {{ bind: \"{gone}\" }}"));
+    let mut lineage = activated(&both, sockets.map(OwnedFd::from), "");
+    Ask::get(gone, "/").send().expect(200);
+    // Handed on, it is systemd's still.
+    lineage.upgrade();
+    await_alone(&mut lineage);
+    lineage.configure(&config(web));
+    signal(lineage.pid(), Signal::HUP);
+    let limit = Duration::from_secs(2);
+    kept.set_nonblocking(true).unwrap();
+    until_true(
+        "the listener is gone, and its socket takes connections",
+        || {
+            let came = std::net::TcpStream::connect_timeout(&gone, limit);
+            came.is_ok() && kept.accept().is_ok()
+        },
     );
 }
 

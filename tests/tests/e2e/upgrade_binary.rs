@@ -1,6 +1,9 @@
 //! Replacing the binary while it serves: nothing is lost, and a new one that does not work changes nothing.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -9,7 +12,7 @@ use std::time::Duration;
 use keel_testkit::origin::Gate;
 use keel_testkit::proxy::simple;
 use keel_testkit::wait::until_true;
-use keel_testkit::{Ask, H2Wire, Origin, Wire};
+use keel_testkit::{Ask, H2Wire, Load, Origin, Wire};
 use tungstenite::Message;
 
 use crate::GET;
@@ -138,6 +141,7 @@ fn ten_upgrades_under_load_lose_nothing() {
     let config = two_pools(&origin, &sockets, "workers: 2");
     let mut lineage = Lineage::start(&config);
     let address = lineage.address();
+    let kept = Load::start(address, 2, &Ask::get(address, "/delay/2"));
     let kinds = [
         Clients::start(2, move || over_h1(address)),
         Clients::start(2, move || over_h2(address)),
@@ -159,6 +163,8 @@ fn ten_upgrades_under_load_lose_nothing() {
         assert!(faults.is_empty(), "{name}: {faults:#?}");
         assert!(done >= 5 * UPGRADES as u64, "{name}: {done}");
     }
+    let report = kept.stop();
+    assert_eq!(report.failed, 0, "kept connections: {:#?}", report.failures);
     assert_eq!(lineage.generations(), UPGRADES + 1);
     assert_eq!(lineage.address(), address, "port 0 is a port that stays");
     await_alone(&mut lineage);
@@ -311,4 +317,118 @@ fn the_admin_listener_is_handed_over_and_answers_for_the_new_process() {
     Ask::get(lineage.address(), "/").send().expect(200);
     let stats = Ask::get(admin, "/stats").send().expect(200).json();
     assert_eq!(stats["load_balancer"]["requests"], 2, "{stats}");
+}
+
+#[test]
+fn what_is_known_of_servers_goes_to_the_new_process() {
+    let (good, other) = (Origin::named("good"), Origin::named("other"));
+    let mut bad = Origin::named("bad");
+    // Checked seldom: the verdict of the old process is all that the new one has for a while.
+    let config = format!(
+        "listeners: {{ web: {{ bind: \"127.0.0.1:0\" }} }}\n\
+         routes:\n  - {{ name: bound, match: {{ path: /bound }}, pool: bound }}\n  - {{ name: all, pool: app }}\n\
+         pools:\n  app:\n    servers: [\"{}\", \"{}\"]\n    health: {{ tcp: true, every: 1h, every_down: 1h, fall: 1 }}\n\
+         \x20 bound:\n    sticky: {{ header: X-Session }}\n    servers: [\"{}\", \"{}\"]\n",
+        good.address(),
+        bad.address(),
+        good.address(),
+        other.address(),
+    );
+    bad.stop();
+    let mut lineage = Lineage::start(&config.replace("every: 1h, every_down: 1h", "every: 200ms"));
+    let admin = lineage.listener("admin");
+    let health = || {
+        let stats = Ask::get(admin, "/stats").send().expect(200).json();
+        let server = &stats["backends"][bad.address().to_string()];
+        server["health_status"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    until_true("the check has failed", || health() == "unhealthy");
+    let address = lineage.address();
+    let served = |session: &str| {
+        let ask = Ask::get(address, "/bound").with("X-Session", session);
+        ask.send().expect(200).origin()
+    };
+    let sessions: Vec<String> = (0..40).map(|number| format!("session-{number}")).collect();
+    let before: Vec<String> = sessions.iter().map(|it| served(it)).collect();
+    assert!(before.iter().any(|it| it == "good") && before.iter().any(|it| it == "other"));
+    lineage.configure(&config);
+    for round in 0..2 {
+        lineage.upgrade();
+        await_alone(&mut lineage);
+        assert_eq!(health(), "unhealthy", "round {round}");
+        // Not in the order of before: whoever is not known would be given to the next server in turn.
+        for (session, server) in sessions.iter().zip(&before).rev() {
+            assert_eq!(&served(session), server, "{session}, round {round}");
+        }
+    }
+    let metrics = Ask::get(admin, "/metrics").send().expect(200).text();
+    for row in [
+        "evenkeel_upgrades_total{result=\"done\"} 2\n",
+        "evenkeel_upgrades_total{result=\"failed\"} 0\n",
+    ] {
+        assert!(metrics.contains(row), "{row}");
+    }
+}
+
+/// A request over the admin socket; gives status and body.
+fn over_admin_socket(path: &Path, method: &str, target: &str, body: &str) -> (u16, String) {
+    let mut socket = UnixStream::connect(path).expect("somebody listens");
+    let limit = Some(Duration::from_secs(20));
+    socket.set_read_timeout(limit).expect("a time");
+    let length = body.len();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: admin\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    socket.write_all(request.as_bytes()).expect("it listens");
+    let mut answer = String::new();
+    socket
+        .read_to_string(&mut answer)
+        .expect("an answer that ends");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    (status.expect("a status"), body.to_owned())
+}
+
+#[test]
+fn the_admin_socket_upgrades_and_stays_with_the_run_time_changes() {
+    let (a, b) = (Origin::named("a"), Origin::named("b"));
+    let scratch = keel_testkit::scratch::Scratch::new();
+    let path = scratch.path().join("admin.sock");
+    let config = format!(
+        "{}admin: {{ bind: \"127.0.0.1:0\", socket: \"@DIR@/admin.sock\" }}\n",
+        simple(&[a.address(), b.address()], "", "")
+    );
+    let mut lineage = Lineage::start_with(scratch, &config, |it| it);
+    let server = |name: String, what: &str| format!("/pools/app/servers/{name}/{what}");
+    let state = server(a.address().to_string(), "state");
+    let (status, said) = over_admin_socket(&path, "PUT", &state, "{\"state\":\"down\"}");
+    assert_eq!(status, 200, "{said}");
+    for round in 1..=3 {
+        let (status, said) = over_admin_socket(&path, "POST", "/upgrade", "");
+        assert_eq!(status, 200, "{said}");
+        assert_eq!(lineage.generations(), round + 1);
+        assert!(said.contains(&lineage.pid().to_string()), "{said}");
+        await_alone(&mut lineage);
+        for _ in 0..6 {
+            let served = Ask::get(lineage.address(), "/").send().expect(200);
+            assert_eq!(served.origin(), "b", "a is down, round {round}");
+        }
+    }
+    lineage.replace_binary("#!/bin/sh\nexit 3\n");
+    let (status, said) = over_admin_socket(&path, "POST", "/upgrade", "");
+    assert!(
+        status >= 400 && said.contains("exit status: 3"),
+        "{status} {said}"
+    );
+    let (status, _) = over_admin_socket(&path, "PUT", &state, "{\"state\":\"ready\"}");
+    assert_eq!(status, 200);
+    assert!(path.exists());
+    let log = lineage.stop();
+    assert!(
+        !path.exists(),
+        "its name goes with the last process:\n{log}"
+    );
 }
