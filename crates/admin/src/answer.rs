@@ -158,6 +158,10 @@ impl From<ChangeFault> for Fault {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "nothing was changed; the log tells more",
             ),
+            ChangeFault::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "nothing was changed; try again in a moment",
+            ),
             ChangeFault::Stopping => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "ask the process that takes its place",
@@ -185,6 +189,11 @@ impl From<ReloadFault> for Fault {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 fault.to_string(),
                 "what runs goes on as it was; mend the cause and reload again",
+            ),
+            ReloadFault::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                fault.to_string(),
+                "try again in a moment",
             ),
             ReloadFault::Stopping => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -128,6 +128,9 @@ pub enum ChangeFault {
     /// What the change leads to does not work.
     #[error(transparent)]
     Start(#[from] StartFault),
+    /// Too many changes wait for their turn.
+    #[error("too many changes are waiting; try again in a moment")]
+    Busy,
     /// The process is draining.
     #[error("the process is stopping; it takes no changes")]
     Stopping,
@@ -263,7 +266,7 @@ impl Control {
     }
 
     async fn try_change(&self, change: &Change, by: &Actor) -> Result<Changed, ChangeFault> {
-        let engine = self.hold().await;
+        let engine = self.hold().await.ok_or(ChangeFault::Busy)?;
         if self.0.drain.is_draining() {
             return Err(ChangeFault::Stopping);
         }
@@ -295,7 +298,8 @@ impl Control {
     }
 
     pub(crate) async fn discovered_now(&self, news: Vec<Found>) {
-        let engine = self.hold().await;
+        // One at a time comes from discovery, so it waits however many others do.
+        let engine = self.turn().await;
         let mut found = engine.found.clone();
         let news = news.into_iter().filter(|it| it.is_wanted(&engine.file));
         for new in news {

@@ -348,7 +348,7 @@ impl Engine {
                 orders
             })
             .await;
-            self.sockets.lock().push(held);
+            self.sockets.add(held);
         }
         closed.sort_unstable();
         for at in closed.into_iter().rev() {

@@ -195,8 +195,9 @@ impl Ground {
         }
         let mut after: Vec<ListenerUnit> = units;
         for (id, unit) in after.iter_mut().enumerate() {
-            let stays = ids.contains(&Some(id));
-            unit.gone = !stays;
+            unit.gone = !ids.contains(&Some(id));
+            // Put there by whoever makes it.
+            unit.tls = None;
         }
         for (id, listener) in ids.iter().flatten().zip(&model.listeners) {
             if let Some(unit) = after.get_mut(*id) {

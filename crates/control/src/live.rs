@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keel_net::{Drain, Handed};
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, watch};
 
 use crate::change::{Change, ChangeFault, Changed, Found, SaveFault, Saved};
 use crate::engine::{Engine, Prepared, Refusal};
@@ -16,6 +16,9 @@ use crate::status::Status;
 use crate::tally::Tally;
 use crate::upgrade::Upgrades;
 use crate::{tick, watch as files};
+
+/// Changes that may wait for their turn.
+const WAITING_MAX: usize = 256;
 
 /// Who asked for a change; stands in the log beside what was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Control(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     published: watch::Sender<Arc<Status>>,
     engine: Arc<Mutex<Engine>>,
+    /// Of those who wait for the engine.
+    places: Semaphore,
     pub(crate) file: Option<PathBuf>,
     pub(crate) drain: Drain,
     pub(crate) tally: Arc<Tally>,
@@ -67,6 +72,7 @@ impl Control {
             published,
             tally: engine.status.tally.clone(),
             engine: Arc::new(Mutex::new(engine)),
+            places: Semaphore::new(WAITING_MAX),
             file,
             drain,
             upgrades: Upgrades::new(),
@@ -156,8 +162,14 @@ impl Control {
         self.0.stop.notified().await;
     }
 
-    /// Waits for the turn to make a change.
-    pub(crate) async fn hold(&self) -> Held {
+    /// Waits for the turn to make a change; `None` when too many wait for that.
+    pub(crate) async fn hold(&self) -> Option<Held> {
+        let _place = self.0.places.try_acquire().ok()?;
+        Some(self.turn().await)
+    }
+
+    /// Waits for the turn however many others do.
+    pub(crate) async fn turn(&self) -> Held {
         self.0.engine.clone().lock_owned().await
     }
 

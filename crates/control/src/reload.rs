@@ -37,6 +37,9 @@ pub enum ReloadFault {
     /// A listener, a log or a certificate does not work.
     #[error(transparent)]
     Start(#[from] StartFault),
+    /// Too many changes wait for their turn.
+    #[error("too many changes are waiting; try again in a moment")]
+    Busy,
     /// The process is draining.
     #[error("the process is stopping; it takes no new configuration")]
     Stopping,
@@ -92,7 +95,7 @@ impl Control {
         let Some(file) = self.0.file.clone() else {
             return Err(ReloadFault::NoFile);
         };
-        let engine = self.hold().await;
+        let engine = self.hold().await.ok_or(ReloadFault::Busy)?;
         if self.0.drain.is_draining() {
             return Err(ReloadFault::Stopping);
         }
@@ -175,6 +178,10 @@ fn after_restart(before: &Model, after: &Model) -> Vec<&'static str> {
         ("group", old.group != new.group),
         ("state", before.state != after.state),
         ("admin", before.admin != after.admin),
+        (
+            "upgrade_timeout",
+            old.upgrade_timeout != new.upgrade_timeout,
+        ),
         ("backlog", backlog),
     ]
     .into_iter()

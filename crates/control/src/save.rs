@@ -31,7 +31,8 @@ impl Control {
 
     async fn try_save(&self) -> Result<Saved, SaveFault> {
         let file = self.0.file.clone().ok_or(SaveFault::NoFile)?;
-        let mut engine = self.hold().await;
+        let busy = || SaveFault::Edit(ChangeFault::Busy.to_string());
+        let mut engine = self.hold().await.ok_or_else(busy)?;
         let (model, overlay) = (engine.file.clone(), engine.overlay.clone());
         let work = move || write(&file, &model, &overlay);
         let work = tokio::task::spawn_blocking(work).await;
