@@ -153,7 +153,8 @@ pub fn plan(seed: u64, targets: &[Target], length_ms: u64, rhythm: Rhythm) -> Ve
         (rhythm.reload, Deed::Reload),
         (rhythm.upgrade, Deed::Upgrade),
     ] {
-        let mut at = QUIET_MS + every;
+        // Not at the same moment, or each upgrade would meet a reload.
+        let mut at = QUIET_MS + every + every / 10;
         while every > 0 && at < end {
             actions.push(Action { at_ms: at, deed });
             at += every;

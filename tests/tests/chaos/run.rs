@@ -5,8 +5,11 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use keel_testkit::process::signal;
 use keel_testkit::scratch::Scratch;
+use keel_testkit::wait::within;
 use keel_testkit::{Ca, TlsClient};
+use rustix::process::Signal;
 
 use crate::account::{Asked, Path, Tally};
 use crate::contract;
@@ -17,7 +20,7 @@ use crate::load::websocket::{self, Talks};
 use crate::load::{Field, h1, h2};
 use crate::plan::{Action, Deed, Rhythm, Target, plan};
 use crate::report::{Sums, text};
-use crate::site::{Addresses, Fleet, config, put, put_broken};
+use crate::site::{Addresses, Fleet, config, put, put_broken, tell};
 
 /// How long a run is in CI.
 const SECONDS: u64 = 45;
@@ -30,7 +33,7 @@ const RHYTHM: Rhythm = Rhythm {
     harm: 300,
     reload: 1_000,
     upgrade: 5_000,
-    drains: 0,
+    drains: 15,
 };
 
 /// Clients of each path.
@@ -44,6 +47,12 @@ const CLIENTS: [(Path, usize); 5] = [
 
 /// Threads of WebSocket clients, and connections of each.
 const TALKERS: (usize, usize) = (3, 20);
+
+/// How long an upgrade may take.
+const UPGRADE: Duration = Duration::from_secs(15);
+
+/// In the journal, when a drain was not done as it was asked for.
+const REFUSED: &str = "was not drained:";
 
 /// The log's writer is behind by so much at most.
 const LOG_DELAY: Duration = Duration::from_millis(1_500);
@@ -223,15 +232,32 @@ impl Run {
             Deed::Upgrade => {
                 let lineage = Arc::clone(&self.lineage);
                 Some(std::thread::spawn(move || {
-                    let old = lineage.upgrade();
-                    let new = lineage.pid();
+                    let outcome = upgrade(&lineage);
+                    journal.say(field.now_us(), outcome);
+                }))
+            }
+            Deed::Drain(number, time) => {
+                let (name, dir) = (&self.fleet.names[number], self.lineage.dir());
+                let (name, dir) = (name.clone(), dir.to_owned());
+                let pools = self.fleet.pools_of(number);
+                Some(std::thread::spawn(move || {
+                    let span = journal.begin(number, None, field.now_us());
+                    let mut faults = tell(&dir, "drain", pools, &name);
+                    std::thread::sleep(Duration::from_millis(time));
+                    faults.extend(tell(&dir, "enable", pools, &name));
+                    journal.end(span, field.now_us());
+                    let outcome = if faults.is_empty() {
+                        "is back after a drain"
+                    } else {
+                        REFUSED
+                    };
                     journal.say(
                         field.now_us(),
-                        format!("{new} serves in the place of {old}"),
+                        format!("{name} {outcome} {}", faults.join("; ")),
                     );
                 }))
             }
-            Deed::Drain(..) | Deed::Reload => None,
+            Deed::Reload => None,
         }
     }
 
@@ -240,15 +266,25 @@ impl Run {
         let log = self.lineage.log();
         let asked = |deed| self.actions.iter().filter(|it| it.deed == deed).count();
         let said = |what: &str| log.matches(what).count();
+        let is_drain = |action: &&Action| matches!(action.deed, Deed::Drain(..));
+        let drains = self.actions.iter().filter(is_drain).count();
+        let refused = self
+            .journal
+            .lines()
+            .into_iter()
+            .filter(|(_, line)| line.contains(REFUSED));
+        let refused: Vec<String> = refused.map(|(_, line)| format!("\n  {line}")).collect();
         format!(
-            "reloads asked for {}, taken {}, refused {}; upgrades asked for {}, done {}, failed {}; panics {}",
+            "reloads asked for {}, taken {}, refused {}; upgrades asked for {}, done {}, failed {}; drains asked for {drains}, refused {}; panics {}{}",
             asked(Deed::Reload),
             said("configuration reloaded"),
             said("reload refused"),
             asked(Deed::Upgrade),
             self.lineage.generations().saturating_sub(1),
             said("upgrade failed"),
+            refused.len(),
             said("panicked"),
+            refused.concat(),
         )
     }
 
@@ -279,6 +315,22 @@ impl Run {
         let faults = judge_records(&self.fleet.records(), tallies);
         sums.wrong.extend(faults);
         sums
+    }
+}
+
+/// Asks for an upgrade and waits for its outcome. It fails when the file is broken at that moment, as it should.
+fn upgrade(lineage: &Lineage) -> String {
+    let failures = || lineage.log().matches("upgrade failed").count();
+    let (old, before) = (lineage.pid(), (lineage.generations(), failures()));
+    signal(old, Signal::USR2);
+    let outcome = within(UPGRADE, || {
+        let now = (lineage.generations(), failures());
+        (now != before).then_some(now.0 > before.0)
+    });
+    match outcome {
+        Some(true) => format!("{} serves in the place of {old}", lineage.pid()),
+        Some(false) => format!("upgrade of {old} failed"),
+        None => format!("nothing came of the upgrade of {old}"),
     }
 }
 

@@ -1,8 +1,10 @@
 //! What is under load: the servers, the proxy with its successors, and the configurations that follow each other.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use keel_testkit::Proxy;
 use keel_testkit::process::signal;
 use keel_testkit::scratch::Scratch;
 use rustix::process::Signal;
@@ -68,6 +70,15 @@ impl Fleet {
     pub fn of_groups(&self, groups: &[usize]) -> Vec<usize> {
         let is_in = |server: &usize| groups.contains(&self.targets[*server].group);
         (0..self.names.len()).filter(is_in).collect()
+    }
+
+    /// The pools that a server is in.
+    pub fn pools_of(&self, server: usize) -> &'static [&'static str] {
+        match self.targets[server].group {
+            0 => &["app", "big", "chat"],
+            1 => &["app"],
+            _ => &["two"],
+        }
     }
 
     /// What each of them says of what it did.
@@ -179,4 +190,15 @@ pub fn put(lineage: &Lineage, fleet: &Fleet, at: Addresses, turn: usize) {
 pub fn put_broken(lineage: &Lineage, fleet: &Fleet, at: Addresses, turn: usize) {
     lineage.configure(&format!("{}\npools: broken\n", config(fleet, at, turn)));
     signal(lineage.pid(), Signal::HUP);
+}
+
+/// Tells the process that serves, by the command line, to `drain` or `enable` a server in its pools; what went wrong.
+pub fn tell(dir: &Path, what: &str, pools: &[&str], server: &str) -> Vec<String> {
+    let socket = dir.join("admin.sock").display().to_string();
+    let told = |pool: &&str| {
+        let args = ["server", what, pool, server, "--socket", &socket];
+        let exit = Proxy::run(&args);
+        (exit.code != Some(0)).then(|| format!("{args:?}: {}", exit.stderr.trim()))
+    };
+    pools.iter().filter_map(told).collect()
 }
