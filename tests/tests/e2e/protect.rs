@@ -60,16 +60,17 @@ fn connections_over_all_workers_keep_to_the_limit() {
     let origin = Origin::named("a");
     let keys = "limits: { connections: 3 }";
     let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 4");
-    let load = keel_testkit::Load::start(proxy.address(), 12, &Ask::get(proxy.address(), "/"));
-    load.await_more(400);
-    let most = (0..50).map(|_| {
-        std::thread::sleep(Duration::from_millis(4));
+    let ask = Ask::get(proxy.address(), "/delay/30");
+    let load = keel_testkit::Load::start(proxy.address(), 12, &ask);
+    load.await_more(60);
+    let most = (0..80).map(|_| {
+        std::thread::sleep(Duration::from_millis(3));
         origin.open()
     });
     let most = most.max().unwrap_or_default();
     let report = load.stop();
-    // The origin may see the end of one a moment after the begin of the next.
-    assert!(most <= 5, "{most} connections");
+    // The origin sees the end of one a moment after the begin of the next. Without a limit it is 12.
+    assert!((2..=6).contains(&most), "{most} connections");
     assert!(report.failures.is_empty(), "{report:?}");
 }
 
