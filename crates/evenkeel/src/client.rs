@@ -169,7 +169,8 @@ async fn over_tcp(target: &Target, url: &str, question: Question<'_>) -> Result<
         })?
         .with_context(|| format!("{url}: is it running?"))?;
     if !tls {
-        return converse(stream, authority.as_str(), token.as_deref(), question).await;
+        let asked = converse(stream, authority.as_str(), token.as_deref(), question).await;
+        return asked.with_context(|| format!("{url} broke off"));
     }
     let settings = ClientSettings {
         roots: target.ca.clone().map_or(Roots::System, Roots::File),
@@ -182,7 +183,8 @@ async fn over_tcp(target: &Target, url: &str, question: Question<'_>) -> Result<
     })?;
     let stream = connector.connect(host, stream).await;
     let stream = stream.map_err(|fault| anyhow!("{url}: TLS: {fault}"))?;
-    converse(stream, authority.as_str(), token.as_deref(), question).await
+    let asked = converse(stream, authority.as_str(), token.as_deref(), question).await;
+    asked.with_context(|| format!("{url} broke off"))
 }
 
 /// `env:NAME` and `file:PATH` keep a token out of the list of processes.

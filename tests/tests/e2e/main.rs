@@ -7,6 +7,7 @@
 
 mod access_log;
 mod admin;
+mod admin_api;
 mod allocations;
 mod autobahn;
 mod balancing;
