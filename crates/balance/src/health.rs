@@ -100,6 +100,9 @@ pub enum CheckFault {
     /// The answer breaks its protocol.
     #[error("the answer is not of the protocol: {0}")]
     Answer(Box<str>),
+    /// It was down in the process before, and was not checked in this one yet.
+    #[error("it was down when this process took over")]
+    Before,
     /// The check was begun and its result never told.
     #[error("the check was lost")]
     Lost,
@@ -165,6 +168,21 @@ impl Check {
             passed: 0,
             failed: 0,
             last_failure: None,
+        }
+    }
+
+    /// A server that another prober knew to be down (the process before an upgrade): it takes as many
+    /// passes to bring it up as ever.
+    pub fn known_down(settings: CheckSettings, now_ms: u64, random: u64) -> Self {
+        let spread = (interval(&settings, Health::Down) as f64 * unit(random)) as u64;
+        Check {
+            health: Health::Down,
+            next_due_ms: now_ms.saturating_add(spread),
+            last_failure: Some(CheckFailure {
+                fault: CheckFault::Before,
+                at_ms: now_ms,
+            }),
+            ..Check::new(settings, now_ms, random)
         }
     }
 
@@ -401,6 +419,17 @@ mod tests {
         probe(&mut one, Ok(()));
         one.hasten(4_500);
         assert_eq!(one.next_due_ms(), 4_500, "at once");
+    }
+
+    #[test]
+    fn what_was_down_before_stays_down_until_it_rises() {
+        let mut one = Check::known_down(CheckSettings::default(), 1_000, MIDDLE);
+        assert!(!one.is_usable());
+        assert_eq!(one.last_failure().unwrap().fault, CheckFault::Before);
+        assert_eq!(one.next_due_ms(), 1_500, "soon");
+        assert_eq!(probe(&mut one, Err(CheckFault::Timeout)), None);
+        assert_eq!(probe(&mut one, Ok(())), None);
+        assert_eq!(probe(&mut one, Ok(())), Some(Health::Up));
     }
 
     #[test]

@@ -77,7 +77,9 @@ impl Checker {
 
     /// Checks these pools from now on. A server that stays (same pool, name and address) keeps its
     /// health and its counts. To be called right before the pools are published and when nothing
-    /// can go wrong any more: servers that wait for their first check are closed here.
+    /// can go wrong any more: servers that wait for their first check are closed here. One that is
+    /// down and was not checked here before (the process before an upgrade knew it) stays down until
+    /// its checks pass.
     pub fn set(&self, pools: Vec<PoolChecks>) {
         let now_ms = self.shared.now_ms();
         let mut table = self.shared.table();

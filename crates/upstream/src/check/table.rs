@@ -123,7 +123,7 @@ impl Table {
         };
         let id = match self.ids.get(&key) {
             Some(id) => *id,
-            None => self.add(key, pool, server, plan, now_ms),
+            None => self.add(key, pool, index, server, plan, now_ms),
         };
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.pool = pool.clone();
@@ -143,13 +143,19 @@ impl Table {
         &mut self,
         key: Key,
         pool: &Arc<Pool>,
+        index: usize,
         server: &Arc<Server>,
         plan: &Arc<CheckPlan>,
         now_ms: u64,
     ) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
-        let check = Check::new(plan.settings.clone(), now_ms, self.random());
+        let (settings, random) = (plan.settings.clone(), self.random());
+        // Down without a check of ours: the process before knew it.
+        let check = match pool.balancer.state(index).is_down() {
+            true => Check::known_down(settings, now_ms, random),
+            false => Check::new(settings, now_ms, random),
+        };
         let published = Arc::new(ServerCheck {
             id,
             report: ArcSwap::from_pointee(report(&check, plan, None)),
@@ -161,7 +167,7 @@ impl Table {
             check,
             plan: plan.clone(),
             pool: pool.clone(),
-            index: 0,
+            index,
             server: server.clone(),
             published,
             due_ms: 0,

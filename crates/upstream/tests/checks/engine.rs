@@ -257,6 +257,33 @@ async fn a_reload_keeps_health_and_counts_of_servers_that_stay() {
     assert!(new.servers[0].check.load().is_none());
 }
 
+/// What the process before an upgrade knew to be down does not get requests until it passes.
+#[tokio::test]
+async fn a_server_that_was_down_before_stays_down() {
+    let patient = Patient::new(false);
+    let pool = plain("app", &[patient.port()]);
+    pool.balancer.checked(0, false, 0);
+    let checker = start();
+    checker.set(vec![PoolChecks {
+        pool: pool.clone(),
+        plan: checks(CheckSettings {
+            fall: 100,
+            ..settings()
+        }),
+    }]);
+    assert_eq!(report(&pool, 0).health, Health::Down);
+    while report(&pool, 0).failed < 4 {
+        assert!(
+            pool.balancer.state(0).is_down(),
+            "a failure brings nobody up"
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    patient.set(true);
+    await_usable(&pool, 0, true).await;
+    assert!(report(&pool, 0).passed >= 2);
+}
+
 #[tokio::test]
 async fn the_same_server_at_another_address_is_another_one() {
     let one = Patient::new(false);
