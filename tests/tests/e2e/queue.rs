@@ -203,3 +203,57 @@ fn a_drain_serves_or_ends_those_who_wait() {
     proxy.wait(Duration::from_secs(5)).expect(0);
     gate.open();
 }
+
+#[test]
+fn a_websocket_keeps_its_place_and_waits_for_one() {
+    let origin = Origin::websocket();
+    let proxy = one_each(&[&origin], ", queue: { length: 9, wait: 60s }", "");
+    let handshake = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let mut first = proxy.wire();
+    first.send(handshake);
+    assert_eq!(first.head("GET").expect("an answer").status, 101);
+    let mut second = proxy.wire();
+    second.send(handshake);
+    until_true("the second waits", || metric(&proxy, WAITING) == 1);
+    assert!(second.is_silent(Duration::from_millis(200)));
+    drop(first);
+    assert_eq!(second.head("GET").expect("an answer").status, 101);
+}
+
+#[test]
+fn a_call_of_grpc_waits_no_longer_than_its_deadline() {
+    let gate = Arc::new(Gate::new());
+    let origin = gated(&gate);
+    let proxy = one_each(&[&origin], ", queue: { length: 1, wait: 60s }", "");
+    let mut held = proxy.wire();
+    held.send(GET);
+    until_true("one is at the server", || origin.requests() == 1);
+    let mut wire = H2Wire::connect(proxy.address());
+    let head = [
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        ("grpc-timeout", "400m"),
+    ];
+    let start = Instant::now();
+    let call = wire.ask("POST", "/kit.Echo/Say", &head, false);
+    wire.data(call, [0, 0, 0, 0, 0], true);
+    until_true("it waits", || metric(&proxy, WAITING) == 1);
+    let full = wire.ask("POST", "/kit.Echo/Say", &head, false);
+    wire.data(full, [0, 0, 0, 0, 0], true);
+    let answer = wire.answer(full).expect(200);
+    assert_eq!(
+        answer.header("grpc-status").as_deref(),
+        Some("14"),
+        "UNAVAILABLE"
+    );
+    let answer = wire.answer(call).expect(200);
+    assert_eq!(
+        answer.header("grpc-status").as_deref(),
+        Some("4"),
+        "DEADLINE_EXCEEDED"
+    );
+    assert!(start.elapsed() < Duration::from_secs(5));
+    gate.open();
+    held.answer().expect(200);
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use keel_testkit::wait::{until, until_true};
-use keel_testkit::{Ask, Origin, Proxy, Reply};
+use keel_testkit::{Ask, H2Origin, H2Reply, H2Wire, Origin, Proxy, Reply};
 
 use crate::GET;
 
@@ -316,4 +316,74 @@ fn an_invalid_answer_is_asked_of_another_when_chosen() {
     let proxy = Proxy::before_with(&servers, "max_fails: 0", "");
     let statuses: Vec<u16> = (0..6).map(|_| proxy.get("/").status()).collect();
     assert!(statuses.contains(&502), "{statuses:?}");
+}
+
+const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+#[test]
+fn a_websocket_opens_at_another_server_when_the_first_one_breaks() {
+    let mute = Origin::scripted(|stage| {
+        let _dropped = stage.head();
+    });
+    let live = Origin::websocket();
+    let servers = [mute.address(), live.address()];
+    let proxy = Proxy::before_with(&servers, "max_fails: 0", "");
+    for _ in 0..4 {
+        let mut wire = proxy.wire();
+        wire.send(HANDSHAKE);
+        assert_eq!(wire.head("GET").expect("an answer").status, 101);
+        // "hi", masked with zeroes, and back without a mask.
+        wire.send([0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
+        assert_eq!(wire.bytes(4), [0x81, 2, b'h', b'i']);
+    }
+    assert!(mute.requests() >= 2);
+    let refused = only(503);
+    let servers = [refused.address(), live.address()];
+    let proxy = Proxy::before_with(&servers, "retry: { on: [503] }", "");
+    for _ in 0..4 {
+        let mut wire = proxy.wire();
+        wire.send(HANDSHAKE);
+        assert_eq!(wire.head("GET").expect("an answer").status, 101);
+    }
+    assert!(refused.requests() >= 2);
+}
+
+#[test]
+fn over_http2_on_both_sides_the_same_holds() {
+    let busy = H2Origin::new("busy").answering(|_| H2Reply::new(503).body("not today"));
+    let live = H2Origin::new("live").echo();
+    let keys = "protocol: http2, retry: { on: [503] }";
+    let proxy = Proxy::before_with(&[busy.address(), live.address()], keys, "");
+    let mut wire = H2Wire::connect(proxy.address());
+    for _ in 0..6 {
+        wire.get("/").expect(200);
+    }
+    assert!(busy.requests() >= 2);
+    let proxy = Proxy::before_with(&[busy.address()], keys, "");
+    let mut wire = H2Wire::connect(proxy.address());
+    for _ in 0..3 {
+        assert_eq!(wire.get("/").expect(503).text(), "not today");
+    }
+}
+
+/// Steps of a client that leaves while its request waits between two tries.
+#[test]
+fn a_client_that_leaves_ends_the_wait_between_two_tries() {
+    let mut dead = Origin::named("dead");
+    dead.stop();
+    let keys = "max_fails: 0, retry: { tries: 16, backoff: { first: 30s, max: 30s } }";
+    let proxy = Proxy::before_with(
+        &[dead.address()],
+        keys,
+        "access_log: { to: \"@DIR@/log\" }",
+    );
+    let mut wire = proxy.wire();
+    wire.send(GET);
+    std::thread::sleep(Duration::from_millis(300));
+    wire.reset();
+    let log = proxy.dir().join("log");
+    until_true("the request has ended", || {
+        std::fs::read_to_string(&log).is_ok_and(|lines| lines.contains("499"))
+    });
 }
