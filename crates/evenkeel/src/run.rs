@@ -90,7 +90,12 @@ async fn serve_on(
     let heard = Heard::new()?;
     service.is_ready(parent)?;
     let every = parent.watchdog;
-    let alive = || service.notify.watchdog();
+    let alive = || {
+        // Once another process has taken over, that is the one which is watched.
+        if !stop_admin.is_draining() {
+            service.notify.watchdog();
+        }
+    };
     let watching = watchdog::watch(every, |limit| service.running.stuck_workers(limit), alive);
     let ended = async {
         let end = service.until_end(heard).await?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use keel_control::{Actor, Running};
+use keel_control::{Actor, Control, Running};
 use keel_net::{Drain, SocketBook, Taken};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
@@ -113,10 +113,10 @@ impl Service {
                 }
                 _ = heard.hangup.recv() => self.reload(),
                 _ = heard.upgrade.recv() => {
-                    self.begin_upgrade(&mut upgrading, &Actor::new("SIGUSR2"), None).await;
+                    self.begin_upgrade(&mut upgrading, &Actor::new("SIGUSR2"), None);
                 }
                 Some(request) = requests.recv() => {
-                    self.begin_upgrade(&mut upgrading, &request.by, Some(request.done)).await;
+                    self.begin_upgrade(&mut upgrading, &request.by, Some(request.done));
                 }
                 outcome = outcome_of(&mut upgrading) => {
                     let asked = upgrading.take().and_then(|it| it.asked);
@@ -182,63 +182,47 @@ impl Service {
         });
     }
 
-    async fn begin_upgrade(
+    /// Begins an upgrade unless there is one; what comes of it comes to `upgrading`.
+    fn begin_upgrade(
         &self,
         upgrading: &mut Option<Upgrading>,
         by: &Actor,
         asked: Option<oneshot::Sender<Result<u32, String>>>,
     ) {
-        let begun = match upgrading {
-            Some(_) => Err(UpgradeFault::Busy),
-            None => self.offer(by).await,
+        let refused = match upgrading {
+            Some(_) => Some(UpgradeFault::Busy),
+            None if id() == 1 => Some(UpgradeFault::FirstProcess),
+            None => None,
         };
-        match begun {
-            Ok((pid, outcome)) => {
-                *upgrading = Some(Upgrading {
-                    pid,
-                    outcome,
-                    asked,
-                });
-            }
-            Err(fault) => {
-                self.upgraded(Err(fault), asked);
-            }
-        }
-    }
-
-    /// Starts the new process on a thread of its own: the control plane goes on meanwhile.
-    async fn offer(
-        &self,
-        by: &Actor,
-    ) -> Result<
-        (
-            Arc<AtomicU32>,
-            oneshot::Receiver<Result<Taken, UpgradeFault>>,
-        ),
-        UpgradeFault,
-    > {
-        if id() == 1 {
-            return Err(UpgradeFault::FirstProcess);
+        if let Some(fault) = refused {
+            self.upgraded(Err(fault), asked);
+            return;
         }
         let program = self.program.path().display();
         tracing::info!(by = %by, program = %program, "upgrade: starting the new program");
-        let mut sockets = self.running.control.sockets().await?;
-        sockets.append(&mut self.book.copies()?);
+        let (tell, outcome) = oneshot::channel();
         let pid = Arc::new(AtomicU32::new(0));
         let offer = Offer {
             program: self.program.clone(),
-            sockets,
-            state: self.running.control.carry().await,
+            sockets: Vec::new(),
+            state: Vec::new(),
             notify: self.notify.name().map(str::to_owned),
             watchdog_usec: self.watchdog_usec.clone(),
             limit: self.upgrade_timeout,
             pid: pid.clone(),
         };
-        let (tell, outcome) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("upgrade".to_owned())
-            .spawn(move || tell.send(offer.make()))?;
-        Ok((pid, outcome))
+        let (control, book) = (self.running.control.clone(), self.book.clone());
+        // A change that is being made is waited for, and signals are heard meanwhile.
+        tokio::spawn(async move {
+            if let Err(fault) = make(offer, &control, &book, tell).await {
+                tracing::error!("upgrade: {fault}");
+            }
+        });
+        *upgrading = Some(Upgrading {
+            pid,
+            outcome,
+            asked,
+        });
     }
 
     /// Tells what came of an upgrade; gives the new process's id when there is one.
@@ -263,12 +247,28 @@ impl Service {
     }
 }
 
+/// Makes an offer complete, and makes it on a thread of its own: the control plane goes on meanwhile.
+async fn make(
+    mut offer: Offer,
+    control: &Control,
+    book: &SocketBook,
+    tell: oneshot::Sender<Result<Taken, UpgradeFault>>,
+) -> std::io::Result<()> {
+    offer.sockets = control.sockets().await?;
+    offer.sockets.append(&mut book.copies()?);
+    offer.state = control.carry().await;
+    std::thread::Builder::new()
+        .name("upgrade".to_owned())
+        .spawn(move || tell.send(offer.make()))?;
+    Ok(())
+}
+
 /// What comes of the upgrade that goes on; waits for ever when there is none.
 async fn outcome_of(upgrading: &mut Option<Upgrading>) -> Result<Taken, UpgradeFault> {
     match upgrading {
         Some(it) => (&mut it.outcome)
             .await
-            .unwrap_or(Err(UpgradeFault::Stopping)),
+            .unwrap_or(Err(UpgradeFault::Prepare)),
         None => std::future::pending().await,
     }
 }

@@ -48,9 +48,9 @@ pub enum UpgradeFault {
     /// There is one already.
     #[error("an upgrade is going on already")]
     Busy,
-    /// This process ends.
-    #[error("this process stops; ask the one that serves")]
-    Stopping,
+    /// What is to be handed over cannot be put together.
+    #[error("cannot put together what is to be handed over; the log tells why")]
+    Prepare,
     /// The end of this process would end the container.
     #[error(
         "this process is PID 1: the container would end with it; start a new container instead, or start evenkeel under an init (`docker run --init`)"

@@ -175,6 +175,15 @@ fn count_rejected(worker: &Worker, listener: ListenerId, reason: RejectReason) {
     worker.view().metrics.listener(listener).rejected(reason);
 }
 
+/// A dual-stack socket, which only a supervisor opens, has IPv4 addresses in the form of IPv6 (RFC 4291,
+/// 2.5.5.2).
+fn plain(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),
+        _ => address,
+    }
+}
+
 fn take(
     worker: &Rc<Worker>,
     stream: tokio::net::TcpStream,
@@ -183,10 +192,11 @@ fn take(
     listener: ListenerId,
     pass: Pass,
 ) {
+    let peer = plain(peer);
     // A socket bound to all addresses only knows per connection which one it was; asked lazily it
     // would cost a call per log line, asked here it costs one per connection and only there.
     let local = if local.ip().is_unspecified() {
-        stream.local_addr().unwrap_or(local)
+        stream.local_addr().map_or(local, plain)
     } else {
         local
     };
