@@ -155,6 +155,29 @@ fn connections_to_servers_that_are_gone_are_closed() {
 }
 
 #[test]
+fn nothing_goes_in_clear_once_tls_is_asked_for() {
+    let origin = Origin::named("a");
+    let at = origin.address();
+    let text = |keys: &str| {
+        format!(
+            "listeners: {{ {WEB} }}\nworkers: 1\nroutes: [ {{ pool: app }} ]\n\
+             pools: {{ app: {{ {keys} servers: [ {{ name: a, address: \"{at}\" }} ] }} }}\n"
+        )
+    };
+    let proxy = Proxy::start(&text(""));
+    proxy.get("/").expect(200);
+    assert_eq!(origin.open(), 1, "kept");
+    reload(&proxy, &text("tls: { verify: false },"));
+    until_true("the connection in clear is closed", || origin.open() == 0);
+    proxy.get("/").expect_error(502, "Backend-Unavailable");
+    assert_eq!(origin.requests(), 1);
+    // What comes now is a ClientHello, which the origin's reader takes for a fault.
+    assert!(!origin.take_faults().is_empty());
+    reload(&proxy, &text(""));
+    proxy.get("/").expect(200);
+}
+
+#[test]
 fn a_listener_comes_and_goes() {
     let origin = Origin::named("a");
     let port = free_port();
