@@ -36,11 +36,41 @@ pub(crate) fn admin_socket(world: &dyn Surroundings, state: &Path) -> PathBuf {
 /// started itself would have it, then where a service has it.
 pub fn admin_sockets(world: &dyn Surroundings) -> Vec<PathBuf> {
     let state = state_folder(world);
-    let mut paths = vec![
+    let all = [
         admin_socket(world, &state),
         Path::new(RUN_FOLDER).join(SOCKET_NAME),
         state.join(SOCKET_NAME),
     ];
-    paths.dedup();
+    let mut paths = Vec::new();
+    for path in all {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::InMemory;
+
+    #[test]
+    fn the_socket_is_looked_for_where_it_is_made() {
+        let systemd = InMemory::new()
+            .variable("RUNTIME_DIRECTORY", "/run/evenkeel:/run/other")
+            .variable("XDG_RUNTIME_DIR", "/run/user/7");
+        let state = Path::new("/state");
+        let at = |world: &InMemory| admin_socket(world, state);
+        assert_eq!(at(&systemd), Path::new("/run/evenkeel/admin.sock"));
+        let user = InMemory::new().variable("XDG_RUNTIME_DIR", "/run/user/7");
+        assert_eq!(at(&user), Path::new("/run/user/7/evenkeel/admin.sock"));
+        let none = InMemory::new()
+            .variable("XDG_RUNTIME_DIR", "relative")
+            .variable("HOME", "/home/a");
+        assert_eq!(at(&none), Path::new("/state/admin.sock"));
+        let paths = admin_sockets(&none);
+        let home = Path::new("/home/a/.local/state/evenkeel/admin.sock");
+        assert_eq!(paths, [home, Path::new("/run/evenkeel/admin.sock")]);
+    }
 }

@@ -12,7 +12,7 @@ use keel_config::model::{
 };
 use keel_config::{Model, Source, Surroundings, load, render_all};
 
-/// The disk, and the one variable that an example names.
+/// The disk, and the variables that examples name.
 struct Disk;
 
 impl Surroundings for Disk {
@@ -28,7 +28,11 @@ impl Surroundings for Disk {
     }
 
     fn variable(&self, name: &str) -> Option<String> {
-        (name == "ORDERS_ADDRESS").then(|| "10.4.0.1:8080".to_owned())
+        match name {
+            "ORDERS_ADDRESS" => Some("10.4.0.1:8080".to_owned()),
+            "ADMIN_TOKEN" => Some("0123456789abcdef".repeat(4)),
+            _ => None,
+        }
     }
 }
 
@@ -315,4 +319,29 @@ fn split_over_files() {
         model.headers.request.set[0].value.value,
         "not-a-secret-in-an-example"
     );
+}
+
+#[test]
+fn resilience() {
+    let model = example("resilience.yaml");
+    let app = pool(&model, "app");
+    assert_eq!(app.servers[3].tier, 1);
+    let health = app.health.as_ref().expect("checks");
+    assert_eq!(health.probe.kind(), "http");
+    assert_eq!(
+        (health.every.as_secs(), health.every_down.as_secs()),
+        (2, 1)
+    );
+    assert!(
+        app.outlier
+            .as_ref()
+            .is_some_and(|it| it.on.statuses.contains(503))
+    );
+    assert!(app.retry.on.answer_timeout && app.retry.on.statuses.contains(503));
+    let retry = model.routes[0].retry.over(&app.retry);
+    assert_eq!((retry.tries, retry.per_try), (2, app.retry.per_try));
+    assert_eq!(retry.within.map(|it| it.as_secs()), Some(3));
+    assert!(app.queue.is_some() && app.sticky.is_some() && app.hedge.is_some());
+    assert_eq!(model.health.checks.len(), 3);
+    assert!(model.admin.is_some_and(|admin| admin.token.is_some()));
 }

@@ -52,13 +52,6 @@ impl Lower<'_> {
         if sound {
             self.judge(&name, &servers, &balance, span);
         }
-        let span = fields.span();
-        let mut keepalive = fields
-            .section(&keys::POOL_KEEPALIVE)
-            .unwrap_or_else(|| self.defaults(&keys::KEEPALIVE, span));
-        let mut timeouts = fields
-            .section(&keys::POOL_TIMEOUTS)
-            .unwrap_or_else(|| self.defaults(&keys::SERVER_TIMEOUTS, span));
         let mut headers = fields.section(&keys::POOL_HEADERS_KEY);
         let host = self
             .host(fields.item(&keys::POOL_HOST))
@@ -76,17 +69,8 @@ impl Lower<'_> {
             protocol: spoken.protocol,
             tls: spoken.tls,
             http2: spoken.http2,
-            keepalive: KeepAlive {
-                connections: keepalive.value(&keys::KEEPALIVE_CONNECTIONS),
-                idle: keepalive.value(&keys::KEEPALIVE_IDLE),
-                requests: keepalive.value(&keys::KEEPALIVE_REQUESTS),
-            },
-            timeouts: ServerTimeouts {
-                connect: timeouts.value(&keys::CONNECT),
-                read: timeouts.value(&keys::READ),
-                send: timeouts.value(&keys::SERVER_SEND),
-                tunnel: timeouts.value(&keys::TUNNEL),
-            },
+            keepalive: self.keepalive(&mut fields),
+            timeouts: self.server_timeouts(&mut fields),
             hedge: self.hedge(&mut fields, &retry),
             retry,
             health,
@@ -106,6 +90,31 @@ impl Lower<'_> {
                     .as_mut()
                     .and_then(|headers| headers.section(&keys::POOL_HEADERS_REQUEST)),
             ),
+        }
+    }
+
+    fn keepalive(&mut self, fields: &mut Fields) -> KeepAlive {
+        let span = fields.span();
+        let mut own = fields
+            .section(&keys::POOL_KEEPALIVE)
+            .unwrap_or_else(|| self.defaults(&keys::KEEPALIVE, span));
+        KeepAlive {
+            connections: own.value(&keys::KEEPALIVE_CONNECTIONS),
+            idle: own.value(&keys::KEEPALIVE_IDLE),
+            requests: own.value(&keys::KEEPALIVE_REQUESTS),
+        }
+    }
+
+    fn server_timeouts(&mut self, fields: &mut Fields) -> ServerTimeouts {
+        let span = fields.span();
+        let mut own = fields
+            .section(&keys::POOL_TIMEOUTS)
+            .unwrap_or_else(|| self.defaults(&keys::SERVER_TIMEOUTS, span));
+        ServerTimeouts {
+            connect: own.value(&keys::CONNECT),
+            read: own.value(&keys::READ),
+            send: own.value(&keys::SERVER_SEND),
+            tunnel: own.value(&keys::TUNNEL),
         }
     }
 

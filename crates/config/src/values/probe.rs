@@ -238,3 +238,100 @@ pub(crate) fn cookie_path(text: &str) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        assert_eq!(answer_status("204", &[]), Ok(204..=204));
+        assert_eq!(answer_status("200-399", &[]), Ok(200..=399));
+        assert_eq!(answer_status("5xx", &[]), Ok(500..=599));
+        for wrong in [
+            "", "20", "0200", "600", "99", "6xx", "0xx", "xx", "300-200", "200-", "2x", "+200",
+        ] {
+            assert!(answer_status(wrong, &[]).is_err(), "{wrong}");
+        }
+        let words: Words = &[("error", ""), ("timeout", "")];
+        let fault = answer_status("eror", words).expect_err("a slip");
+        assert_eq!(fault.guess.as_deref(), Some("error"));
+    }
+
+    #[test]
+    fn escapes() {
+        assert_eq!(exchanged(r"PING\r\n"), Ok(b"PING\r\n".to_vec()));
+        assert_eq!(exchanged("PING\r\n"), Ok(b"PING\r\n".to_vec()));
+        assert_eq!(exchanged(r"\x00\xfF\\\t"), Ok(vec![0, 255, b'\\', b'\t']));
+        for wrong in [r"\", r"a\q", r"\x", r"\x1", r"\xg0", r"\x+1", "\\xé"] {
+            assert!(exchanged(wrong).is_err(), "{wrong}");
+        }
+        assert!(exchanged(&"x".repeat(EXCHANGED_BYTES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn targets_of_checks() {
+        for right in ["/", "/health?full=1", "/a%20b"] {
+            assert_eq!(request_path(right), Ok(()), "{right}");
+        }
+        for wrong in [
+            "health",
+            "/a b",
+            "/a#b",
+            "/\u{e9}",
+            "http://a/b",
+            "/a\r\nX: y",
+        ] {
+            assert!(request_path(wrong).is_err(), "{wrong}");
+        }
+        assert!(json_path("data.status").is_ok() && json_path("a..b").is_err());
+        assert!(cookie_path("/app").is_ok() && cookie_path("/a;b").is_err());
+        assert!(cookie_domain("example.com").is_ok() && cookie_domain(".example.com").is_err());
+    }
+
+    #[test]
+    fn names_servers_and_users() {
+        assert_eq!(
+            srv_name("_a._tcp.Example.com."),
+            Ok("_a._tcp.example.com".to_owned())
+        );
+        assert!(srv_name("_a._tcp.example.com:80").is_err());
+        let port = |text: &str| dns_server(text).map(|address| address.port());
+        assert_eq!(port("10.0.0.2"), Ok(53));
+        assert_eq!(port("10.0.0.2:5353"), Ok(5353));
+        assert_eq!(port("[fd00::2]"), Ok(53));
+        assert_eq!(port("fd00::2"), Ok(53));
+        assert!(port("dns.internal").is_err() && port("10.0.0.2:0").is_err());
+        for right in ["www-data", "_www", "33", "0"] {
+            assert_eq!(user(right), Ok(()), "{right}");
+        }
+        for wrong in ["a b", "-1", "4294967295", "root\n", "*", &"a".repeat(33)] {
+            assert!(user(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn secrets_have_a_length() {
+        assert!(token("0123456789abcdef").is_ok() && token("0123456789abcde").is_err());
+        assert!(token("0123456789abcde f").is_err() && token("0123456789abcdef\r\n").is_err());
+        assert!(secret(&"x".repeat(32)).is_ok() && secret(&"x".repeat(31)).is_err());
+    }
+
+    proptest! {
+        /// Any bytes can be written, and are read as they were.
+        #[test]
+        fn any_bytes_come_through(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let written: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+            prop_assert_eq!(exchanged(&written), Ok(bytes));
+        }
+
+        /// No text makes the readers panic.
+        #[test]
+        fn any_text_is_judged(text in any::<String>()) {
+            let _ = (exchanged(&text), answer_status(&text, &[]), request_path(&text), user(&text));
+            let _ = (dns_server(&text), srv_name(&text), token(&text), json_path(&text));
+        }
+    }
+}

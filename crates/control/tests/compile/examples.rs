@@ -23,7 +23,11 @@ impl Surroundings for Disk {
     }
 
     fn variable(&self, name: &str) -> Option<String> {
-        (name == "ORDERS_ADDRESS").then(|| "10.4.0.1:8080".to_owned())
+        match name {
+            "ORDERS_ADDRESS" => Some("10.4.0.1:8080".to_owned()),
+            "ADMIN_TOKEN" => Some("0123456789abcdef".repeat(4)),
+            _ => None,
+        }
     }
 }
 
