@@ -24,6 +24,14 @@ mod run;
 mod site;
 mod websockets;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The tests of this binary need both cores for themselves.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Not a test: the body of the servers that [`fleet`] starts. Without its variable it does nothing.
 #[test]
 #[ignore = "it is the server that the other tests start"]

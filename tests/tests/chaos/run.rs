@@ -32,7 +32,7 @@ const SEED: u64 = 4;
 const RHYTHM: Rhythm = Rhythm {
     harm: 300,
     reload: 1_000,
-    upgrade: 5_000,
+    upgrade: 1_000,
     drains: 15,
 };
 
@@ -112,6 +112,7 @@ struct Run {
 
 #[test]
 fn nothing_is_lost() {
+    let _alone = crate::alone();
     let seconds = from_env("EVENKEEL_CHAOS_SECONDS", SECONDS);
     let seed = from_env("EVENKEEL_CHAOS_SEED", SEED);
     let run = Run::start(seconds, seed);
@@ -274,17 +275,20 @@ impl Run {
             .into_iter()
             .filter(|(_, line)| line.contains(REFUSED));
         let refused: Vec<String> = refused.map(|(_, line)| format!("\n  {line}")).collect();
+        let failed = log.lines().filter(|line| line.contains("upgrade failed"));
+        let failed: Vec<String> = failed.map(|line| format!("\n  {line}")).collect();
         format!(
-            "reloads asked for {}, taken {}, refused {}; upgrades asked for {}, done {}, failed {}; drains asked for {drains}, refused {}; panics {}{}",
+            "reloads asked for {}, taken {}, refused {}; upgrades asked for {}, done {}, failed {}; drains asked for {drains}, refused {}; panics {}{}{}",
             asked(Deed::Reload),
             said("configuration reloaded"),
             said("reload refused"),
             asked(Deed::Upgrade),
             self.lineage.generations().saturating_sub(1),
-            said("upgrade failed"),
+            failed.len(),
             refused.len(),
             said("panicked"),
             refused.concat(),
+            failed.concat(),
         )
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use keel_testkit::Proxy;
 use keel_testkit::process::signal;
@@ -32,6 +33,9 @@ const SERVERS: [(&str, Kind, usize); 11] = [
 const POOL_KEYS: &str = "retry: { on: [error, timeout, invalid, refused, 502-504], tries: 5, per_try: 1s, within: 10s, body: 256KB, budget: off }, \
      health: { http: { path: /echo }, every: 500ms, every_down: 250ms, timeout: 400ms, rise: 1, fall: 2 }, \
      timeouts: { connect: 1s, read: 5s }";
+
+/// How often, and after how long, an operator asks again.
+const AGAIN: (u32, Duration) = (3, Duration::from_millis(200));
 
 /// The servers.
 pub struct Fleet {
@@ -197,7 +201,15 @@ pub fn tell(dir: &Path, what: &str, pools: &[&str], server: &str) -> Vec<String>
     let socket = dir.join("admin.sock").display().to_string();
     let told = |pool: &&str| {
         let args = ["server", what, pool, server, "--socket", &socket];
-        let exit = Proxy::run(&args);
+        let mut exit = Proxy::run(&args);
+        // The one that was asked may just be replaced, and says so.
+        for _ in 0..AGAIN.0 {
+            if exit.code == Some(0) {
+                return None;
+            }
+            std::thread::sleep(AGAIN.1);
+            exit = Proxy::run(&args);
+        }
         (exit.code != Some(0)).then(|| format!("{args:?}: {}", exit.stderr.trim()))
     };
     pools.iter().filter_map(told).collect()

@@ -21,6 +21,7 @@ const RELOADS: usize = 100;
 
 #[test]
 fn websockets_outlive_reloads() {
+    let _alone = crate::alone();
     raise_descriptor_limit();
     let (folder, home) = (Scratch::new(), Scratch::new());
     let fleet = Fleet::start(&folder);
