@@ -3,13 +3,14 @@
 //! [`Checker`] is the handle, [`CheckLoop`] the task that does the work. Both look at one table under
 //! a lock that is never held while anything is waited for.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use keel_balance::CheckFault;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 use super::plan::CheckPlan;
 use super::table::{Begun, Done, Table};
@@ -118,10 +119,40 @@ impl Shared {
     }
 }
 
+/// The checks under way. Each ends: by its timeout, or by a panic.
+#[derive(Debug, Default)]
+struct Running {
+    tasks: JoinSet<Done>,
+    /// Whose check each task is.
+    ids: HashMap<task::Id, u64>,
+}
+
+impl Running {
+    fn spawn(&mut self, begun: Begun) {
+        let id = begun.id;
+        let task = self.tasks.spawn(run(begun));
+        self.ids.insert(task.id(), id);
+    }
+
+    /// The next one that ends; `None` when none is under way.
+    async fn next(&mut self) -> Option<Done> {
+        let (task, done) = match self.tasks.join_next_with_id().await? {
+            Ok((task, done)) => (task, Some(done)),
+            Err(error) => (error.id(), None),
+        };
+        let id = self.ids.remove(&task)?;
+        Some(done.unwrap_or_else(|| Done {
+            id,
+            finding: Err(CheckFault::Lost).into(),
+            took: Duration::ZERO,
+        }))
+    }
+}
+
 impl CheckLoop {
     /// Checks until dropped.
     pub async fn run(mut self) {
-        let mut running = JoinSet::new();
+        let mut running = Running::default();
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -136,12 +167,7 @@ impl CheckLoop {
                 }
             };
             tokio::select! {
-                Some(done) = running.join_next() => {
-                    // One that panicked is lost, which its entry finds out by itself.
-                    if let Ok(done) = done {
-                        self.finish(done);
-                    }
-                }
+                Some(done) = running.next() => self.finish(done),
                 Some(id) = self.urgent.recv() => {
                     let now_ms = self.shared.now_ms();
                     self.shared.table().hasten(id, now_ms);
@@ -155,14 +181,12 @@ impl CheckLoop {
 
     /// Begins what is due, as far as there is room; when the next is due, unless the end of another
     /// comes first.
-    fn begin_due(&self, running: &mut JoinSet<Done>) -> Option<u64> {
+    fn begin_due(&self, running: &mut Running) -> Option<u64> {
         let now_ms = self.shared.now_ms();
         let mut table = self.shared.table();
-        while running.len() < CHECKS_MAX {
+        while running.tasks.len() < CHECKS_MAX {
             match table.begin(now_ms) {
-                Ok(begun) => {
-                    running.spawn(run(begun));
-                }
+                Ok(begun) => running.spawn(begun),
                 Err(next_ms) => return next_ms,
             }
         }
@@ -201,7 +225,6 @@ async fn run(begun: Begun) -> Done {
     };
     Done {
         id: begun.id,
-        run: begun.run,
         finding,
         took: start.elapsed(),
     }

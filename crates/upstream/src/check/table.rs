@@ -1,7 +1,7 @@
 //! The table of all servers that are checked, and what happens to an entry.
 //!
 //! Nothing here waits: [`Table::begin`] gives out what is to be run, [`Table::finish`] takes what came of
-//! it. Each entry stands in `due` exactly once, at the time that its [`Check`] says.
+//! it. An entry stands in `due` exactly once, at the time that its [`Check`] says, or its check is running.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::pool::{Pool, Server};
 pub(super) struct Table {
     entries: HashMap<u64, Entry>,
     ids: HashMap<Key, u64>,
-    /// When each entry is due.
+    /// When each entry is due whose check is not running.
     due: BTreeSet<(u64, u64)>,
     pools: Vec<Arc<Pool>>,
     last_id: u64,
@@ -50,14 +50,13 @@ struct Entry {
     published: Arc<ServerCheck>,
     /// As it stands in `due`.
     due_ms: u64,
-    /// Number of the latest run: results of earlier ones are late.
-    run: u64,
+    /// A check is under way; it is not due before that has ended, and it always ends.
+    running: bool,
 }
 
 /// A check that was run and what came of it.
 pub(super) struct Done {
     pub(super) id: u64,
-    pub(super) run: u64,
     pub(super) finding: Finding,
     pub(super) took: Duration,
 }
@@ -171,7 +170,7 @@ impl Table {
             server: server.clone(),
             published,
             due_ms: 0,
-            run: 0,
+            running: false,
         };
         self.entries.insert(id, entry);
         self.ids.insert(key, id);
@@ -209,18 +208,13 @@ impl Table {
             self.due.remove(&(due_ms, id));
             return Err(Some(now_ms));
         };
-        entry.run += 1;
-        // One that is under way still is lost.
-        if let Some(change) = entry.check.begin(now_ms, random) {
-            entry.tell(now_ms);
-            entry.publish(None, None);
-            entry.log(&change, now_ms);
-        }
+        entry.running = true;
+        // None is under way, so that none is lost here.
+        let _none = entry.check.begin(now_ms, random);
         entry.published.answered();
         entry.queue(id, &mut self.due);
         Ok(Begun {
             id,
-            run: entry.run,
             target: entry.target(),
             plan: entry.plan.clone(),
         })
@@ -231,9 +225,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&done.id) else {
             return;
         };
-        if entry.run != done.run {
-            return;
-        }
+        entry.running = false;
         let last = LastCheck {
             at_ms: now_ms,
             took_us: done.took.as_micros() as u64,
@@ -264,7 +256,6 @@ impl Table {
 /// A check that is to run now.
 pub(super) struct Begun {
     pub(super) id: u64,
-    pub(super) run: u64,
     pub(super) target: Target,
     pub(super) plan: Arc<CheckPlan>,
 }
@@ -274,7 +265,9 @@ impl Entry {
     fn queue(&mut self, id: u64, due: &mut BTreeSet<(u64, u64)>) {
         due.remove(&(self.due_ms, id));
         self.due_ms = self.check.next_due_ms();
-        due.insert((self.due_ms, id));
+        if !self.running {
+            due.insert((self.due_ms, id));
+        }
     }
 
     fn target(&self) -> Target {
