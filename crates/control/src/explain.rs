@@ -341,4 +341,12 @@ fn explain_pool(compiled: &Compiled, pool: PoolId, asked: &Asked<'_>, lines: &mu
             facts.join(", ")
         ));
     }
+    for name in (compiled.found_by_name.get(usize::from(pool.0)))
+        .into_iter()
+        .flatten()
+    {
+        lines.push(format!(
+            "candidate {name} (stands for servers that are found when evenkeel runs)"
+        ));
+    }
 }

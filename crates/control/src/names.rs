@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keel_config::model::{Discover, Endpoint, EndpointHost, Model};
+use keel_config::model::{self, Discover, Endpoint, EndpointHost, Model};
 use keel_l7::Snapshot;
 use keel_observe::metrics::NameFigures;
 use keel_upstream::{
@@ -138,6 +138,18 @@ fn found_by_name(model: &Model) -> Vec<Target> {
         }
     }
     targets
+}
+
+/// The names of entries that stand for several servers, by pool.
+pub(crate) fn entries(model: &Model) -> Vec<Vec<String>> {
+    let names = |pool: &model::Pool| {
+        let entries = pool
+            .servers
+            .iter()
+            .filter(|it| it.discover != Discover::One);
+        entries.map(|it| it.name.value.clone()).collect()
+    };
+    model.pools.iter().map(names).collect()
 }
 
 fn taken(found: keel_upstream::Found) -> Found {

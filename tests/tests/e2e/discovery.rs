@@ -377,3 +377,17 @@ fn an_upgrade_takes_over_what_is_known_of_names() {
     assert!(other.requests() >= 3);
     await_alone(&mut lineage);
 }
+
+#[test]
+fn explain_names_what_will_be_looked_up_and_asks_nobody() {
+    let dns = DnsServer::start();
+    let servers = "{ srv: _app._tcp.test }, { address: \"app.test:80\", resolve: all }";
+    let config = config(&dns, servers, "");
+    let exit = Proxy::run_on("explain", &config, &["GET", "http://a/"]).expect(0);
+    for name in ["_app._tcp.test", "app.test:80"] {
+        let line = format!("candidate {name} (stands for servers that are found");
+        assert!(exit.stdout.contains(&line), "{}", exit.stdout);
+    }
+    Proxy::run_on("check", &config, &[]).expect(0);
+    assert_eq!(dns.asked("app.test") + dns.asked("_app._tcp.test"), 0);
+}

@@ -27,6 +27,7 @@ use keel_types::ListenerId;
 
 use crate::depend;
 use crate::ground::Ground;
+use crate::names;
 use crate::overlay;
 pub(crate) use protect::retune;
 pub use removed::{Removed, RemovedNames};
@@ -51,6 +52,8 @@ pub struct Compiled {
     pub rules: Vec<RuleSummary>,
     /// What `explain` tells of headers that go.
     pub removed: Removed,
+    /// By pool: names whose servers are found when the process runs; not told of one that runs.
+    pub found_by_name: Vec<Vec<String>>,
     /// Routes that stand before those of the file (redirects of whole listeners).
     pub routes_before: usize,
     /// Ids of the listeners, in the order of the model.
@@ -69,10 +72,12 @@ pub struct Compiled {
 /// # Errors
 /// All that the cores find wrong, errors and warnings.
 pub fn compile(model: &Model) -> Result<Compiled, Vec<Diagnostic>> {
-    match overlay::has_entries(model) {
-        true => compile_on(&overlay::expanded(model, &[]), &Ground::default()),
-        false => compile_on(model, &Ground::default()),
+    if !overlay::has_entries(model) {
+        return compile_on(model, &Ground::default());
     }
+    let mut compiled = compile_on(&overlay::expanded(model, &[]), &Ground::default())?;
+    compiled.found_by_name = names::entries(model);
+    Ok(compiled)
 }
 
 /// Compiles a model, each of whose entries is one server, so that live state goes on.
@@ -122,6 +127,7 @@ pub(crate) fn compile_on(model: &Model, ground: &Ground) -> Result<Compiled, Vec
         names,
         rules,
         removed,
+        found_by_name: Vec::new(),
         routes_before: routes.before,
         ids,
         ground: next,
