@@ -172,6 +172,13 @@ pub struct NewServer {
     pub tier: Option<u8>,
 }
 
+impl Command {
+    /// Whether it serves: what a supervisor or another process gave is for such a one.
+    pub fn serves(&self) -> bool {
+        matches!(self, Command::Run { .. } | Command::Proxy(_))
+    }
+}
+
 /// Options of `proxy`.
 #[derive(Debug, Args)]
 pub struct Proxy {

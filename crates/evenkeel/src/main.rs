@@ -54,10 +54,11 @@ fn main() -> ExitCode {
     log_to_stderr();
     let mut parent = match parent {
         Ok(parent) => parent,
-        Err(error) => {
+        Err(error) if cli.command.serves() => {
             eprintln!("error: {error}");
             return ExitCode::from(EXIT_FAILURE);
         }
+        Err(_) => parent::Parent::default(),
     };
     let ended = match cli.command {
         cli::Command::Run { file } => commands::run(&file, &mut parent),

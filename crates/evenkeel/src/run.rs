@@ -1,5 +1,7 @@
 //! From a compiled configuration to a running process: start, admin listener, signals, drain.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -128,7 +130,8 @@ fn before_serving(
     let Some(identity) = Identity::wanted(user.as_deref(), group.as_deref())? else {
         return Ok(BeforeServing::default());
     };
-    let mut files: Vec<PathBuf> = vec![model.state.value.clone()];
+    let state = model.state.value.clone();
+    let mut files: Vec<PathBuf> = vec![state.clone()];
     for log in &model.access_logs {
         if let LogTarget::File(path) = &log.target.value {
             files.push(path.clone());
@@ -145,6 +148,9 @@ fn before_serving(
             let given = identity.own_name(path);
             given.with_context(|| format!("cannot give {} to the user", path.display()))?;
         }
+        // It lies where only root can make it, as a rule.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&state);
+        made.with_context(|| format!("state: cannot make {}", state.display()))?;
         for path in &files {
             let given = identity.own_files(path);
             given.with_context(|| format!("cannot give {} to the user", path.display()))?;

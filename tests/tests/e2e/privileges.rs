@@ -79,6 +79,7 @@ fn root_becomes_the_user_and_can_still_do_all_that_it_needs() {
     let log = lineage.dir().join("access.log");
     let owner = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |it| it.uid());
     assert_eq!(owner(&log), NOBODY);
+    assert_eq!(owner(&lineage.dir().join("state")), NOBODY);
     std::os::unix::fs::chown(lineage.dir(), Some(NOBODY), None).unwrap();
     until_true("the line is written", || {
         std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/one"))

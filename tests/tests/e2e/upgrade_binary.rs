@@ -17,6 +17,7 @@ use tungstenite::Message;
 
 use crate::GET;
 use crate::lineage::{Lineage, await_alone, is_running};
+use crate::site::{self, NAMES, OWN};
 
 /// Clients of a kind that do the same again and again, and stop at the first thing that does not work.
 struct Clients {
@@ -431,4 +432,33 @@ fn the_admin_socket_upgrades_and_stays_with_the_run_time_changes() {
         !path.exists(),
         "its name goes with the last process:\n{log}"
     );
+}
+
+#[test]
+fn tls_sessions_and_the_keys_of_tickets_stay() {
+    let origin = Origin::echo();
+    let ca = keel_testkit::Ca::new("an authority of tests");
+    let scratch = keel_testkit::scratch::Scratch::new();
+    ca.leaf(&NAMES).write(&scratch, "site");
+    let config = site::config(&[origin.address()], "", OWN, "");
+    let mut lineage = Lineage::start_with(scratch, &config, |it| it);
+    let address = lineage.address();
+    let client = keel_testkit::TlsClient::new(&ca);
+    let clients = [client.clone().only_tls13(), client.only_tls12()];
+    let resumed = |client: &keel_testkit::TlsClient| {
+        let mut wire = client.connect(address);
+        wire.ask(GET).expect(200);
+        wire.tls().resumed
+    };
+    for client in &clients {
+        assert!(!resumed(client));
+        assert!(resumed(client));
+    }
+    for round in 0..2 {
+        lineage.upgrade();
+        await_alone(&mut lineage);
+        for client in &clients {
+            assert!(resumed(client), "round {round}");
+        }
+    }
 }
