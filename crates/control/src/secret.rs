@@ -13,6 +13,8 @@ pub(crate) struct OwnSecret {
     secret: OnceLock<[u8; 32]>,
     /// There is nothing to write: it came from the file, or was written.
     is_kept: AtomicBool,
+    /// Why the file could not be read; told by who serves, since a check may not even be allowed to.
+    unread: OnceLock<String>,
 }
 
 impl std::fmt::Debug for OwnSecret {
@@ -31,11 +33,7 @@ impl OwnSecret {
             return Ok(MacKey::new(secret));
         }
         let read = MacKey::read_secret(state).unwrap_or_else(|error| {
-            tracing::warn!(
-                state = %state.display(),
-                "the secret of sticky sessions cannot be read: {error}; another one is made, which binds \
-                 clients anew"
-            );
+            let _first = self.unread.set(error.to_string());
             None
         });
         let secret = match read {
@@ -53,6 +51,13 @@ impl OwnSecret {
         };
         if self.is_kept.swap(true, Ordering::Relaxed) {
             return;
+        }
+        if let Some(error) = self.unread.get() {
+            tracing::warn!(
+                state = %state.display(),
+                "the secret of sticky sessions cannot be read: {error}; another one is made, which binds \
+                 clients anew"
+            );
         }
         if let Err(error) = MacKey::keep_secret(state, secret) {
             tracing::warn!(
