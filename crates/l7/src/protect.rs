@@ -62,6 +62,13 @@ impl Admission {
         Ok(())
     }
 
+    /// Gives back what [`Admission::enter`] took.
+    fn leave(&mut self) {
+        self.request = None;
+        self.concurrency = None;
+        self.entered = false;
+    }
+
     /// A server has answered: the breaker learns how, and how long all attempts together took.
     pub fn answered(&mut self, walk: &Walk<'_>, plan: &PoolPlan) {
         if let Some(passage) = self.passage.take() {
@@ -97,16 +104,6 @@ impl Admission {
 enum Full {
     Limit,
     Concurrency,
-    Servers,
-}
-
-impl Full {
-    fn kind(self) -> Kind {
-        match self {
-            Full::Limit | Full::Concurrency => Kind::PoolLimit,
-            Full::Servers => Kind::AllFull,
-        }
-    }
 }
 
 /// Why no server was taken.
@@ -292,7 +289,7 @@ fn why_full(walk: &mut Walk<'_>, tries: &mut Tries<'_>) -> Kind {
     match tries.admission.enter(tries.plan) {
         Err(Full::Limit) => refuse(walk, tries.plan, Refusal::Limit, RETRY_AFTER_S),
         Err(Full::Concurrency) => refuse(walk, tries.plan, Refusal::Concurrency, RETRY_AFTER_S),
-        Ok(()) | Err(Full::Servers) => Full::Servers.kind(),
+        Ok(()) => Kind::AllFull,
     }
 }
 
@@ -325,7 +322,13 @@ pub(crate) fn take(
         };
         let selected = match choose(walk, plan, &ask, why) {
             Ok(selected) => selected,
-            Err(SelectFault::AllFull) => return Err(Unserved::Full),
+            Err(SelectFault::AllFull) => {
+                if tries.is_first() {
+                    // Whoever waits is not under way.
+                    tries.admission.leave();
+                }
+                return Err(Unserved::Full);
+            }
             Err(SelectFault::AllTried) if anew => {
                 anew = false;
                 tries.out.clear();

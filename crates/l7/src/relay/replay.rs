@@ -182,3 +182,144 @@ impl Relay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io;
+    use std::task::{Context, Poll, Waker};
+
+    use keel_http::BodyLength;
+
+    use super::*;
+    use crate::relay::Sink;
+
+    /// Gives what it has, read by read.
+    struct Reads(VecDeque<&'static [u8]>);
+
+    impl Source for Reads {
+        fn poll_read(&mut self, _: &mut Context<'_>, buf: &mut Buf) -> Poll<io::Result<usize>> {
+            match self.0.pop_front() {
+                Some(bytes) => Poll::Ready(Ok(buf.append(bytes))),
+                None => Poll::Pending,
+            }
+        }
+
+        fn is_at_end(&self) -> bool {
+            false
+        }
+
+        fn take_trailers(&mut self) -> Vec<u8> {
+            Vec::new()
+        }
+    }
+
+    /// Takes so many bytes, then breaks.
+    struct Takes {
+        taken: Vec<u8>,
+        most: usize,
+    }
+
+    impl Sink for Takes {
+        fn poll_write_parts(
+            &mut self,
+            _: &mut Context<'_>,
+            parts: [&[u8]; 3],
+            _: bool,
+        ) -> Poll<io::Result<usize>> {
+            let all = parts.concat();
+            let room = self.most - self.taken.len();
+            if room == 0 {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let n = all.len().min(room);
+            self.taken.extend_from_slice(all.get(..n).unwrap_or(&[]));
+            Poll::Ready(Ok(n))
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_end(&mut self, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn queued_bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    fn run(relay: &mut Relay, source: &mut Reads, input: &mut Buf, most: usize) -> (bool, String) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (bufs, taken) = (BufPool::new(), Vec::new());
+        let mut sink = Takes { taken, most };
+        let polled = relay.poll(&mut cx, &bufs, source, input, &mut sink, 0);
+        let text = String::from_utf8_lossy(&sink.taken).into_owned();
+        (
+            matches!(polled, Poll::Ready(Err(RelayFault::Sink(_)))),
+            text,
+        )
+    }
+
+    fn begin(keep: Keep, bytes_max: usize, length: BodyLength) -> Relay {
+        let mut relay = Relay::default();
+        relay.begin(&BufPool::new(), (length, false), Encode::Raw, u64::MAX, 0);
+        relay.keep(keep, bytes_max);
+        relay.head_mut().extend_from_slice(b"head ");
+        relay
+    }
+
+    #[test]
+    fn what_was_taken_is_framed_anew_and_the_rest_follows() {
+        let mut source = Reads(VecDeque::from([&b"0123456789"[..], b"abcde"]));
+        let mut input = Buf::default();
+        let mut relay = begin(Keep::UntilAnswered, 100, BodyLength::Fixed(20));
+        let (broke, taken) = run(&mut relay, &mut source, &mut input, 8);
+        assert_eq!((broke, taken.as_str()), (true, "head 012"));
+        assert!(relay.is_replayable() && !relay.is_untouched());
+        relay.begin_again(&mut input, Encode::Chunked, 0);
+        relay.head_mut().extend_from_slice(b"HEAD ");
+        relay.preload(&mut input, &source).expect("kept");
+        let (broke, taken) = run(&mut relay, &mut source, &mut input, 1_000);
+        assert!(!broke && !relay.is_done());
+        assert_eq!(taken, "HEAD a\r\n0123456789\r\n5\r\nabcde\r\n");
+        source.0.push_back(b"fghijnext");
+        relay.begin_again(&mut input, Encode::Raw, 0);
+        relay.preload(&mut input, &source).expect("kept");
+        let (_, taken) = run(&mut relay, &mut source, &mut input, 1_000);
+        assert_eq!(taken, "0123456789abcdefghij");
+        assert!(relay.is_done());
+        assert_eq!(input.filled(), b"next");
+    }
+
+    #[test]
+    fn a_small_body_in_the_prefix_goes_to_a_sink_of_another_kind() {
+        let mut input = BufPool::new().take(64);
+        input.append(b"small");
+        let mut source = Reads(VecDeque::new());
+        let mut relay = begin(Keep::Nothing, 0, BodyLength::Fixed(5));
+        relay.preload(&mut input, &source).expect("a body");
+        let (broke, taken) = run(&mut relay, &mut source, &mut input, 6);
+        assert_eq!((broke, taken.as_str()), (true, "head s"));
+        relay.begin_again(&mut input, Encode::Chunked, 0);
+        relay.preload(&mut input, &source).expect("kept");
+        let (_, taken) = run(&mut relay, &mut source, &mut input, 100);
+        assert_eq!(taken, "5\r\nsmall\r\n0\r\n\r\n");
+    }
+
+    #[test]
+    fn beyond_the_limit_or_once_it_was_written_it_is_not_kept() {
+        for (keep, bytes_max) in [(Keep::UntilAnswered, 9), (Keep::UntilWritten, 100)] {
+            let mut source = Reads(VecDeque::from([&b"0123456789"[..]]));
+            let mut relay = begin(keep, bytes_max, BodyLength::Fixed(20));
+            run(&mut relay, &mut source, &mut Buf::default(), 8);
+            assert!(!relay.is_replayable(), "{keep:?}");
+        }
+        let mut source = Reads(VecDeque::from([&b"0123456789"[..]]));
+        let mut relay = begin(Keep::UntilAnswered, 100, BodyLength::Fixed(20));
+        run(&mut relay, &mut source, &mut Buf::default(), 100);
+        relay.forget(&BufPool::new());
+        assert!(!relay.is_replayable());
+    }
+}
