@@ -170,10 +170,19 @@ fn answer(own: &Behaviour, stage: &mut Stage, request: &Request, id: &str) -> bo
             stage.reset();
             return false;
         }
-        "garbage" => return stage.send(garbage(own.turn())) && false,
-        "badhead" => return stage.send(bad_head(own.turn())) && false,
+        "garbage" => {
+            stage.send(garbage(own.turn()));
+            return false;
+        }
+        "badhead" => {
+            stage.send(bad_head(own.turn()));
+            return false;
+        }
         // Of HEAD there is nothing to cut but the head.
-        "cut" if body.is_empty() => return stage.send(&head.as_bytes()[..head.len() / 2]) && false,
+        "cut" if body.is_empty() => {
+            stage.send(&head.as_bytes()[..head.len() / 2]);
+            return false;
+        }
         "cut" => {
             let whole = [head.as_bytes(), body].concat();
             stage.send(&whole[..head.len() + len / 2]);
@@ -262,7 +271,7 @@ fn reply(own: &Behaviour, seen: &H2Seen) -> H2Reply {
     // REFUSED_STREAM and a GOAWAY that leaves the stream out say that nothing was done: so nothing is.
     let turn = own.turn();
     let untouched = match own.mode() {
-        "reset" if turn % 2 == 0 => Some(H2Reply::reset(code::REFUSED_STREAM)),
+        "reset" if turn.is_multiple_of(2) => Some(H2Reply::reset(code::REFUSED_STREAM)),
         "slam" => Some(H2Reply::unprocessed()),
         _ => None,
     };

@@ -94,8 +94,8 @@ impl Lineage {
     #[track_caller]
     pub fn listener(&self, name: &str) -> SocketAddr {
         let log = self.log();
-        let all = log.lines().filter_map(|line| listening(line, name));
-        all.last()
+        let mut all = log.lines().filter_map(|line| listening(line, name));
+        all.next_back()
             .unwrap_or_else(|| panic!("no listener {name}:\n{log}"))
     }
 
