@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use keel_testkit::proxy::simple;
 use keel_testkit::wait::until_true;
 use keel_testkit::{Origin, Proxy, Reply, get};
 use serde_json::Value;
+
+use crate::reload_connections::reload;
 
 /// A server whose `/health` says what it is told to; everything else is answered with its name.
 pub(crate) struct Patient {
@@ -95,6 +98,9 @@ fn assert_took(took: Duration, least_ms: u128, most_ms: u128) {
 
 pub(crate) const QUICK: &str =
     "every: 300ms, every_down: 100ms, timeout: 200ms, fall: 3, rise: 2, jitter: 0%";
+/// The same with a timeout that a busy machine keeps to.
+pub(crate) const PATIENT: &str =
+    "every: 300ms, every_down: 100ms, timeout: 5s, fall: 3, rise: 2, jitter: 0%";
 
 #[test]
 fn a_server_goes_and_comes_back_in_the_times_told() {
@@ -199,6 +205,55 @@ fn a_checked_start_sends_nobody_to_a_server_that_did_not_pass() {
     );
 }
 
+/// What checks know outlives a reload; who joins with it waits for a check; who is not checked any more is used.
+#[test]
+fn a_reload_keeps_what_checks_know() {
+    let (one, ill, new) = (
+        Patient::new("one"),
+        Patient::new("ill"),
+        Patient::new("new"),
+    );
+    let health = |start: &str| {
+        format!(
+            "health: {{ http: {{ path: /health }}, start: {start}, every: 300ms, timeout: 200ms, fall: 2 }}"
+        )
+    };
+    let proxy = Proxy::before_with(&[one.address(), ill.address()], &health("optimistic"), "");
+    ill.set(false);
+    until_state(&proxy, ill.address(), "down");
+    let before = server(&proxy, ill.address());
+
+    new.set(false);
+    let all = [ill.address(), new.address(), one.address()];
+    reload(&proxy, &simple(&all, &health("checked"), ""));
+    let after = server(&proxy, ill.address());
+    assert_eq!(after["state"], "down");
+    assert_eq!(after["by"], "check");
+    let number = |told: &Value, key: &str| told[key].as_f64().unwrap();
+    assert!(
+        number(&after, "state_seconds") >= number(&before, "state_seconds"),
+        "{after}"
+    );
+    assert!(
+        number(&after["check"], "failed") >= number(&before["check"], "failed"),
+        "{after}"
+    );
+    assert!(
+        only(&names(&proxy, 20), "one"),
+        "not the new one, which never passed"
+    );
+    new.set(true);
+    until_state(&proxy, new.address(), "up");
+
+    reload(&proxy, &simple(&all, "", ""));
+    assert_eq!(
+        server(&proxy, ill.address())["state"],
+        "up",
+        "nobody says otherwise"
+    );
+    assert!(names(&proxy, 30).contains(&"ill".to_owned()));
+}
+
 /// What traffic sees is not waited for until the next check is due.
 #[test]
 fn a_failure_of_traffic_brings_the_check_forward() {
@@ -230,7 +285,7 @@ fn another_port_host_and_headers_are_asked() {
         Reply::new(if right { 204 } else { 400 })
     });
     let health = format!(
-        "health: {{ http: {{ path: /ready?deep=1, method: HEAD, host: app.internal, headers: {{ X-Probe: evenkeel }}, status: 204 }}, port: {}, {QUICK} }}",
+        "health: {{ http: {{ path: /ready?deep=1, method: HEAD, host: app.internal, headers: {{ X-Probe: evenkeel }}, status: 204 }}, port: {}, {PATIENT} }}",
         side.address().port()
     );
     let proxy = Proxy::before_with(&[patient.address()], &health, "");

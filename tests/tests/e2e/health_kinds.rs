@@ -1,6 +1,7 @@
 //! Each kind of active check against real servers: HTTP in all its forms, TLS, HTTP/2, gRPC, Redis, SMTP, nginx.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use keel_testkit::wait::until_true;
 use keel_testkit::{Ca, H2Origin, Origin, Proxy, Reply, TlsServer, get, require_peer};
 use serde_json::Value;
 
-use crate::health::{QUICK, server, until_state};
+use crate::health::{PATIENT, QUICK, server, until_state};
 
 /// What `/stats` says of the only server of a pool.
 fn only_of(proxy: &Proxy, pool: &str) -> Value {
@@ -43,7 +44,7 @@ fn bodies_statuses_and_json_decide() {
             "a match of",
         ),
     ] {
-        let health = format!("health: {{ http: {{ {http} }}, {QUICK} }}");
+        let health = format!("health: {{ http: {{ {http} }}, {PATIENT} }}");
         let proxy = Proxy::before_with(&[right.address(), wrong.address()], &health, "");
         until_state(&proxy, wrong.address(), "down");
         let told = server(&proxy, wrong.address());
@@ -77,7 +78,7 @@ fn checks_speak_what_the_pool_speaks_or_otherwise() {
     let pool = |name: &str, at: SocketAddr, keys: &str| {
         format!("  {name}: {{ servers: [\"{at}\"], {keys} }}\n")
     };
-    let check = |more: &str| format!("health: {{ http: {{ path: / }}, {more} {QUICK} }}");
+    let check = |more: &str| format!("health: {{ http: {{ path: / }}, {more} {PATIENT} }}");
     let mut config =
         "listeners: { web: { bind: \"127.0.0.1:0\" } }\nroutes: [ { pool: tls1 } ]\npools:\n"
             .to_owned();
@@ -199,6 +200,17 @@ fn grpc_health_of_grpcio() {
 /// A Redis server on a port that stays the same; killed on drop.
 struct Redis(Child);
 
+impl Redis {
+    fn start(program: &Path, port: u16) -> Redis {
+        let mut command = Command::new(program);
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args(["--port", &port.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.stderr(Stdio::null()).spawn();
+        Redis(child.expect("a program that was found can be started"))
+    }
+}
+
 impl Drop for Redis {
     fn drop(&mut self) {
         let _gone = self.0.kill();
@@ -213,29 +225,7 @@ fn exchanges_and_plain_connections() {
     let free = Origin::scripted(|_| {});
     let port = free.address().port();
     drop(free);
-    let run = || {
-        let args = [
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--port",
-        ];
-        let mut command = Command::new(&program);
-        command.args(args).arg(port.to_string());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        Redis(
-            command
-                .spawn()
-                .expect("a program that was found can be started"),
-        )
-    };
-    let redis = run();
+    let redis = Redis::start(&program, port);
     let smtp = Origin::scripted(|stage| {
         stage.drip("220 mx.internal ESMTP\r\n", Duration::from_millis(2));
         stage.until_end();
@@ -245,10 +235,10 @@ fn exchanges_and_plain_connections() {
     });
     let config = format!(
         "listeners: {{ web: {{ bind: \"127.0.0.1:0\" }} }}\nroutes: [ {{ pool: redis }} ]\npools:\n\
-         \x20 redis: {{ servers: [\"127.0.0.1:{port}\"], health: {{ exchange: {{ send: \"PING\\r\\n\", expect: \"+PONG\" }}, {QUICK} }} }}\n\
-         \x20 smtp: {{ servers: [\"{}\"], health: {{ exchange: {{ expect: {{ regex: '^220 ' }} }}, {QUICK} }} }}\n\
-         \x20 busy: {{ servers: [\"{}\"], health: {{ exchange: {{ expect: {{ regex: '^220 ' }} }}, {QUICK} }} }}\n\
-         \x20 port: {{ servers: [\"127.0.0.1:{port}\"], health: {{ tcp: true, {QUICK} }} }}\n",
+         \x20 redis: {{ servers: [\"127.0.0.1:{port}\"], health: {{ exchange: {{ send: \"PING\\r\\n\", expect: \"+PONG\" }}, {PATIENT} }} }}\n\
+         \x20 smtp: {{ servers: [\"{}\"], health: {{ exchange: {{ expect: {{ regex: '^220 ' }} }}, {PATIENT} }} }}\n\
+         \x20 busy: {{ servers: [\"{}\"], health: {{ exchange: {{ expect: {{ regex: '^220 ' }} }}, {PATIENT} }} }}\n\
+         \x20 port: {{ servers: [\"127.0.0.1:{port}\"], health: {{ tcp: true, {PATIENT} }} }}\n",
         smtp.address(),
         busy.address()
     );
@@ -274,7 +264,7 @@ fn exchanges_and_plain_connections() {
             of(pool)
         );
     }
-    let _redis = run();
+    let _redis = Redis::start(&program, port);
     for pool in ["redis", "port"] {
         until_true(&format!("{pool} is back"), || of(pool)["state"] == "up");
     }
