@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keel_balance::{Balancer, Breaker, BreakerState, CheckFailure, Health, Transition};
 use keel_l7::{PoolPlan, StickyPlan};
-use keel_observe::metrics::ConfigFigures;
+use keel_observe::metrics::{ConfigFigures, ErrorKind, ServerTotals};
 use keel_types::ServerIndex;
 use keel_upstream::check::CheckReport;
 use serde_json::{Map, Value, json};
@@ -56,7 +56,15 @@ pub(crate) fn server(
     let (spec, live) = (balancer.endpoint(index), balancer.state(index));
     let check = server.check.load_full().map(|it| it.report());
     let changed = status.changes.of(&pool.name, &server.name);
-    let state = state(balancer, index, check.as_deref(), changed, now_ms);
+    let added_ms = status.added_ms.get(usize::from(pool.id.0));
+    let added_ms = added_ms.and_then(|it| it.get(index)).copied().unwrap_or(0);
+    let state = state(
+        balancer,
+        index,
+        check.as_deref(),
+        changed,
+        (added_ms, now_ms),
+    );
     let position = ServerIndex(u32::try_from(index).unwrap_or(u32::MAX));
     let totals = status.registry.server_totals(pool.id, position);
     let errors = totals
@@ -68,6 +76,7 @@ pub(crate) fn server(
     add("why", json!(state.why));
     add("by", json!(state.by));
     add("failures", json!(errors));
+    add("failures_by_kind", kinds(totals.as_ref()));
     add("ejections", json!(live.tally().times()));
     add(
         "effective_weight",
@@ -93,12 +102,22 @@ pub(crate) fn server(
     }
 }
 
+/// What its failures were: connect, timeout, reset, protocol.
+fn kinds(totals: Option<&ServerTotals>) -> Value {
+    let counts = totals.map_or([0; 4], |it| it.errors);
+    let kinds = ErrorKind::ALL.into_iter().zip(counts);
+    let kinds: Map<String, Value> = kinds
+        .map(|(kind, count)| (kind.name().to_owned(), json!(count)))
+        .collect();
+    Value::Object(kinds)
+}
+
 fn state(
     balancer: &Balancer,
     index: usize,
     check: Option<&CheckReport>,
     changed: Option<&ServerOverlay>,
-    now_ms: u64,
+    (added_ms, now_ms): (u64, u64),
 ) -> State {
     let (spec, live) = (balancer.endpoint(index), balancer.state(index));
     let set = changed.filter(|it| it.state.is_some());
@@ -151,7 +170,7 @@ fn state(
             };
             State::new(word, Some(at)).why(words::change(change), by)
         }
-        _ => State::new(word, Some(live.back_at_ms())),
+        _ => State::new(word, Some(live.back_at_ms().max(added_ms))),
     }
 }
 
@@ -341,4 +360,95 @@ fn seconds(ms: u64) -> f64 {
 pub(crate) fn unix_seconds(at: SystemTime) -> f64 {
     let since: Duration = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use keel_balance::{
+        Algorithm, EndpointSpec, EndpointState, Outcome, OutlierSettings, Passive, PoolRules,
+        SlowStart,
+    };
+
+    use super::*;
+    use crate::change::ServerState;
+
+    fn balancer(rules: PoolRules, change: impl Fn(&mut EndpointSpec)) -> Balancer {
+        let endpoints = ["a", "b", "c"].map(|name| {
+            let mut spec = EndpointSpec::new(name);
+            change(&mut spec);
+            (spec, Arc::new(EndpointState::new()))
+        });
+        Balancer::with_rules(Algorithm::RoundRobin, endpoints.to_vec(), rules).expect("fine")
+    }
+
+    fn told(balancer: &Balancer, now_ms: u64) -> (&'static str, Option<u64>, Option<String>) {
+        let state = state(balancer, 0, None, None, (3, now_ms));
+        (state.word, state.since_ms, state.by)
+    }
+
+    fn plain() -> Balancer {
+        balancer(PoolRules::default(), |_| {})
+    }
+
+    #[test]
+    fn a_server_rests_and_comes_back() {
+        let it = plain();
+        assert_eq!(told(&it, 10), ("up", Some(3), None), "since it is there");
+        it.report(0, Outcome::Failure, 1_000);
+        let traffic = Some("traffic".to_owned());
+        assert_eq!(told(&it, 2_000), ("resting", Some(1_000), traffic.clone()));
+        let asked = keel_balance::Ask::at(12_000, 0);
+        let tried = (0..3).filter_map(|_| it.select(&asked).ok());
+        assert!(
+            tried.into_iter().any(|it| it.index == 0),
+            "it is tried again"
+        );
+        it.report(0, Outcome::Success, 12_001);
+        assert_eq!(told(&it, 12_500), ("up", Some(12_001), traffic));
+    }
+
+    #[test]
+    fn checks_and_outliers_are_told_apart() {
+        let it = plain();
+        it.checked(0, false, 500);
+        assert_eq!(told(&it, 600), ("down", Some(500), None));
+        let slow = PoolRules {
+            slow_start: Some(SlowStart::default()),
+            passive: Passive::Outlier(OutlierSettings::default()),
+            ..PoolRules::default()
+        };
+        let it = balancer(slow, |_| {});
+        it.checked(0, false, 500);
+        it.checked(0, true, 700);
+        let check = Some("check".to_owned());
+        assert_eq!(told(&it, 800), ("slow_start", Some(700), check.clone()));
+        assert!(effective(&it, 0, 800) < 0.2);
+        assert_eq!(told(&it, 60_000), ("up", Some(700), check));
+        for _ in 0..5 {
+            it.report(0, Outcome::Failure, 61_000);
+        }
+        let state = state(&it, 0, None, None, (0, 61_500));
+        assert_eq!((state.word, state.since_ms), ("ejected", Some(61_000)));
+        assert_eq!(state.why.as_deref(), Some("5 failures in a row"));
+    }
+
+    #[test]
+    fn what_was_set_says_who_set_it() {
+        let down = balancer(PoolRules::default(), |spec| spec.down = true);
+        let file = Some("configuration".to_owned());
+        assert_eq!(told(&down, 10), ("disabled", None, file.clone()));
+        let drained = balancer(PoolRules::default(), |spec| spec.weight = 0);
+        assert_eq!(told(&drained, 10), ("draining", None, file));
+        let overlay = ServerOverlay {
+            state: Some(ServerState::Drain { limit: None }),
+            by: "ops".to_owned(),
+            at_ms: 7,
+            ..ServerOverlay::default()
+        };
+        let state = state(&drained, 0, None, Some(&overlay), (0, 10));
+        assert_eq!((state.word, state.since_ms), ("draining", Some(7)));
+        assert_eq!(state.by.as_deref(), Some("ops"));
+    }
 }

@@ -89,6 +89,11 @@ impl Assembly<'_> {
         let watch = Arc::new(TlsWatch::new(&snapshot, ground.check_tls(), before));
         ground.snapshot = Some(snapshot.clone());
         let status = Arc::new(Status {
+            added_ms: snapshot
+                .pools
+                .iter()
+                .map(|it| ground.added_ms(it))
+                .collect(),
             depends: Dependencies::new(
                 &compiled.depends,
                 &settings(&model),

@@ -68,6 +68,8 @@ pub(crate) struct ServerUnit {
     pub(crate) server: Arc<Server>,
     pub(crate) state: Arc<EndpointState>,
     pub(crate) breaker: Option<Arc<Breaker>>,
+    /// Since when there is such a server, on the workers' clocks.
+    pub(crate) added_ms: u64,
 }
 
 /// A place of a listener. Places are never taken out: ids are positions.
@@ -136,6 +138,15 @@ impl Ground {
                 .and_then(|it| it.check.clone()),
         };
         snapshot.pools.iter().map(checks).collect()
+    }
+
+    /// Since when there is each server of a pool, in its order.
+    pub(crate) fn added_ms(&self, pool: &PoolPlan) -> Vec<u64> {
+        let units = self.pools.get(&pool.pool.name);
+        let unit = |name: &str| units.and_then(|it| it.servers.get(name));
+        let servers = pool.pool.servers.iter();
+        let added = servers.map(|server| unit(&server.name).map_or(0, |it| it.added_ms));
+        added.collect()
     }
 
     /// The TLS of checks, by the pools' names, in their order.

@@ -345,3 +345,119 @@ fn check_weight(weight: u32) -> Result<(), ChangeFault> {
         ))),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "a test fails by panicking, its helpers too")]
+mod tests {
+    use super::*;
+
+    fn model(servers: &str) -> Model {
+        let text = format!(
+            "listeners: {{ web: {{ bind: \":80\" }} }}\nroutes: [ {{ pool: app }} ]\npools: {{ app: {{ servers: [ {servers} ] }} }}\n"
+        );
+        let (model, _) = keel_config::load_str(&text)
+            .unwrap_or_else(|found| panic!("{}", keel_config::render_all(&found, false)));
+        model
+    }
+
+    fn names(model: &Model) -> Vec<&str> {
+        let servers = model.pools[0].servers.iter();
+        servers.map(|it| it.name.value.as_str()).collect()
+    }
+
+    const A: &str = "{ name: a, address: \"10.0.0.1:80\", weight: 3, max_fails: 7 }";
+    const B: &str = "{ name: b, address: \"10.0.0.2:80\" }";
+    const MANY: &str = "{ address: \"app.internal:80\", resolve: all }";
+
+    fn new(name: &str) -> NewServer {
+        NewServer {
+            name: Some(name.to_owned()),
+            address: model(B).pools[0].servers[0].address.value.clone(),
+            weight: None,
+            max_connections: None,
+            tier: Some(2),
+        }
+    }
+
+    fn add(name: &str) -> Change {
+        Change::AddServer {
+            pool: "app".to_owned(),
+            server: new(name),
+        }
+    }
+
+    fn remove(name: &str) -> Change {
+        Change::RemoveServer {
+            pool: "app".to_owned(),
+            server: name.to_owned(),
+        }
+    }
+
+    fn changed(file: &Model, changes: &[Change]) -> (Overlay, Model) {
+        let mut overlay = Overlay::default();
+        let by = Actor::new("a test");
+        let mut now = overlay.apply(expanded(file, &[]), file);
+        for change in changes {
+            let done = overlay.change(change, &now, (&by, 0));
+            done.unwrap_or_else(|fault| panic!("{fault}"));
+            now = overlay.apply(expanded(file, &[]), file);
+        }
+        (overlay, now)
+    }
+
+    #[test]
+    fn an_added_server_is_judged_as_its_pool_s_others() {
+        let file = model(A);
+        let (_, now) = changed(&file, &[add("c")]);
+        let server = &now.pools[0].servers[1];
+        assert_eq!((server.weight, server.tier, server.max_fails), (1, 2, 7));
+        assert!(!server.down && server.max_connections == 0);
+        // Nothing was found by name yet: what is added serves.
+        let file = model(MANY);
+        assert_eq!(names(&changed(&file, &[add("c")]).1), ["c"]);
+    }
+
+    #[test]
+    fn what_was_removed_may_be_added_again() {
+        let file = model(&format!("{A}, {B}"));
+        let (overlay, now) = changed(&file, &[remove("a"), add("a"), remove("b")]);
+        assert_eq!(names(&now), ["a"]);
+        assert_eq!(
+            now.pools[0].servers[0].address.value.to_string(),
+            "10.0.0.2:80"
+        );
+        assert_eq!(overlay.count(), 3);
+    }
+
+    #[test]
+    fn found_servers_stand_where_their_entry_stands() {
+        let file = model(&format!("{A}, {MANY}, {B}"));
+        let found = |name: &str| crate::change::FoundServer {
+            name: name.to_owned(),
+            address: new("x").address,
+            weight: Some(9),
+            tier: None,
+        };
+        let all = [Found {
+            pool: "app".to_owned(),
+            entry: 1,
+            name: file.pools[0].servers[1].name.value.clone(),
+            servers: vec![found("many@1"), found("many@2"), found("a")],
+        }];
+        let whole = expanded(&file, &all);
+        assert_eq!(names(&whole), ["a", "many@1", "many@2", "b"]);
+        assert_eq!(whole.pools[0].servers[1].weight, 9);
+        assert!(!has_entries(&whole) && has_entries(&file));
+        assert_eq!(names(&expanded(&file, &[])), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_pool_is_never_left_without_servers_by_what_was_removed() {
+        let (mut overlay, _) = changed(&model(&format!("{A}, {B}")), &[remove("a")]);
+        let file = model(A);
+        let dropped = overlay.fit(&file);
+        assert!(dropped[0].contains("they are back"), "{dropped:?}");
+        assert_eq!(names(&overlay.apply(file.clone(), &file)), ["a"]);
+        assert_eq!(overlay, Overlay::default());
+    }
+}

@@ -34,6 +34,8 @@ pub enum Page {
 pub struct Status {
     pub(crate) generation: u64,
     pub(crate) published_at: SystemTime,
+    /// Since when there is each server, by pool.
+    pub(crate) added_ms: Vec<Vec<u64>>,
     pub(crate) changes: Overlay,
     pub(crate) tally: Arc<Tally>,
     pub(crate) model: Arc<Model>,

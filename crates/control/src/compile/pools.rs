@@ -148,7 +148,8 @@ fn servers(
         let mut unit = match known {
             Some(known) if same_link => known.clone(),
             Some(known) => {
-                let unit = new_server(ground, server, address, known.state.clone());
+                let mut unit = new_server(ground, server, address, known.state.clone());
+                unit.added_ms = known.added_ms;
                 unit.server
                     .resolved
                     .store(known.server.resolved.load_full());
@@ -181,6 +182,7 @@ fn new_server(
         _key: key,
         state,
         breaker: None,
+        added_ms: ground.now_ms,
     }
 }
 
