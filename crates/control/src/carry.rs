@@ -33,12 +33,15 @@ pub(crate) struct Carried {
     pub(crate) upgrades: [u64; 2],
 }
 
+/// Priority, weight and port of a record of a service, its target, and the addresses of that.
+type Target = (u16, u16, u16, String, Option<Vec<IpAddr>>);
+
 /// The last good answer of DNS to a name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Name {
     Host(String, Vec<IpAddr>),
     /// Priority, weight, port, target and its addresses.
-    Service(String, Vec<(u16, u16, u16, String, Option<Vec<IpAddr>>)>),
+    Service(String, Vec<Target>),
 }
 
 /// Run-time changes of a pool.
