@@ -138,24 +138,31 @@ fn section(node: &Node, table: &'static Table) -> Tree {
 
 /// Whether a default may be written out without being a setting of something else.
 fn stands_alone(table: &Table, key: &str) -> bool {
+    // Settings that belong to one choice among several, by the section in which they stand.
+    let whole: [&Table; 6] = [
+        &keys::DEPENDENCY,
+        &keys::STICKY,
+        &keys::SERVER,
+        &keys::MATCH,
+        &keys::PATH_TEST,
+        &keys::VALUE_TEST,
+    ];
+    let single: [(&Table, &Key); 8] = [
+        (&keys::HEDGE, &keys::HEDGE_MIN),
+        (&keys::HEDGE, &keys::HEDGE_MAX),
+        (&keys::HEALTH, &keys::HEALTH_EVERY_DOWN),
+        (&keys::ROUTE, &keys::ROUTE_SPLIT_BY),
+        (&keys::ROUTE, &keys::ROUTE_GRPC_WEB),
+        (&keys::ACCESS_LOG, &keys::LOG_FACILITY),
+        (&keys::ACCESS_LOG, &keys::LOG_TAG),
+        (&keys::SERVER_TLS, &keys::SERVER_CA),
+    ];
     let of_algorithm = table.id == keys::BALANCE.id && key != keys::BALANCE_ALGORITHM.name;
-    let of_kind = table.id == keys::DEPENDENCY.id || table.id == keys::STICKY.id;
-    let of_srv = table.id == keys::SERVER.id;
-    let of_hedge = table.id == keys::HEDGE.id && key != keys::HEDGE_AFTER.name;
-    let of_health = table.id == keys::HEALTH.id && key == keys::HEALTH_EVERY_DOWN.name;
-    let of_split = table.id == keys::ROUTE.id
-        && [keys::ROUTE_SPLIT_BY.name, keys::ROUTE_GRPC_WEB.name].contains(&key);
-    let of_match = [keys::MATCH.id, keys::PATH_TEST.id, keys::VALUE_TEST.id].contains(&table.id);
-    let of_syslog = table.id == keys::ACCESS_LOG.id
-        && [keys::LOG_FACILITY.name, keys::LOG_TAG.name].contains(&key);
-    !(of_split
-        || of_match
-        || of_syslog
-        || of_algorithm
-        || of_kind
-        || of_srv
-        || of_hedge
-        || of_health)
+    !of_algorithm
+        && !whole.iter().any(|it| it.id == table.id)
+        && !single
+            .iter()
+            .any(|(of, it)| of.id == table.id && it.name == key)
 }
 
 /// `http2` of a pool has no meaning where HTTP/1 is spoken.

@@ -1,9 +1,12 @@
 //! No text makes the loader panic, and no report makes the renderer panic.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use keel_config::{load_str, render_all};
+use keel_config::edit::{EntryChange, NewEntry, PoolEdit, edit};
+use keel_config::model::{Endpoint, EndpointHost, Model};
+use keel_config::{InMemory, Source, effective, load_str, render_all};
 use proptest::prelude::*;
 
 /// Loads, renders, and checks what holds for every text.
@@ -19,6 +22,7 @@ fn check(text: &str) {
             );
             assert!(model.pools.iter().all(|pool| !pool.servers.is_empty()));
             let _ = render_all(&warnings, true);
+            written(text, &model);
         }
         Err(found) => {
             assert!(!found.is_empty(), "refused without a reason");
@@ -29,6 +33,50 @@ fn check(text: &str) {
                 .count();
             assert_eq!(controls, 0, "a report steers the terminal");
         }
+    }
+}
+
+/// Written out it loads and means the same; edits are made or refused.
+fn written(text: &str, model: &Model) {
+    let name = Path::new("evenkeel.yaml");
+    let world = InMemory::new().file(name, text);
+    let whole = effective(model, &world).replace("(hidden)", &"x".repeat(40));
+    let loaded = load_str(&whole).map_err(|found| render_all(&found, false));
+    assert!(loaded.is_ok(), "{text}\n→\n{whole}\n{loaded:?}");
+    let Ok((again, _)) = loaded else { return };
+    let pools = |model: &Model| (model.pools.clone(), model.routes.clone());
+    assert_eq!(pools(&again), pools(model), "{text}\n→\n{whole}");
+    for pool in &model.pools {
+        let last = pool.servers.len() - 1;
+        let change = PoolEdit {
+            pool: pool.name.value.clone(),
+            changed: [(
+                0,
+                EntryChange {
+                    weight: Some(9),
+                    down: Some(false),
+                },
+            )]
+            .into(),
+            removed: if last > 0 {
+                [last].into()
+            } else {
+                BTreeSet::new()
+            },
+            added: vec![NewEntry {
+                name: None,
+                address: Endpoint {
+                    host: EndpointHost::Name("new.internal".to_owned()),
+                    port: 80,
+                },
+                weight: 2,
+                max_connections: 0,
+                tier: 0,
+                down: false,
+            }],
+        };
+        // Whatever comes of it was compared with what was wanted.
+        let _ = edit(Source::file(name, &world), model, &[change]);
     }
 }
 
@@ -122,7 +170,7 @@ const PIECES: &[&str] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text(text in "\\PC{0,200}") {
