@@ -418,6 +418,12 @@ fn finish(
         let server = ServerIndex(runner.taken.index as u32);
         let metrics = walk.view.metrics.server(plan.pool.id, server);
         metrics.bytes(runner.progress.sent_bytes.get(), 0);
+        // It would have taken longer still, which an algorithm that goes by times is to know.
+        let state = runner.taken.permit.state();
+        let took_us = now_us.saturating_sub(runner.progress.sent_us.get());
+        if took_us > u64::from(state.response_time_us()) {
+            state.record_response(took_us, now_us / 1000);
+        }
     }
     let ex = &mut *walk.ex;
     ex.swap_answers(&mut answer);
