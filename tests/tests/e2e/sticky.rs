@@ -286,9 +286,10 @@ fn a_full_server_keeps_its_clients_and_others_stand_in() {
          routes: [ {{ pool: app }} ]\npools: {{ app: {{ sticky: cookie, servers: [ {} ] }} }}\n",
         servers.join(", ")
     ));
-    let first = proxy.get("/").expect(200);
-    let (server, cookie) = (first.text(), cookie(&first).expect("set"));
+    // One connection: when its second request is read, the first one has left the server.
     let mut holding = proxy.wire();
+    let first = holding.ask(crate::GET).expect(200);
+    let (server, cookie) = (first.text(), cookie(&first).expect("set"));
     holding.send(proxy.ask("/wait").with("Cookie", &cookie).to_bytes());
     let asked = || origins.iter().map(Origin::requests).sum::<usize>();
     until_true("the server is full", || asked() == 2);
