@@ -1,7 +1,8 @@
 //! The one list of what can be asked: the router and the OpenAPI document are made of it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -14,6 +15,9 @@ use serde_json::json;
 use crate::access::{self, Denied, Peer, Token};
 use crate::answer::{self, Fault};
 use crate::{body, openapi, servers};
+
+/// How often wrong tokens are told of.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,9 +191,28 @@ pub static ROUTES: &[Route] = &[
         ]),
 ];
 
+/// Counts wrong tokens, so that whoever guesses does not fill the log.
+#[derive(Debug, Default)]
+pub struct WrongTokens(Mutex<(Option<Instant>, u64)>);
+
+impl WrongTokens {
+    /// How many there were since the last time that it was told, when it is to be told now.
+    fn note(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (told, count) = &mut *state;
+        *count += 1;
+        let due = told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY);
+        due.then(|| {
+            *told = Some(now);
+            std::mem::take(count)
+        })
+    }
+}
+
 /// What every request needs.
 #[derive(Debug)]
 pub struct App {
+    pub wrong_tokens: WrongTokens,
     pub control: Control,
     pub token: Option<Token>,
     pub asks_certificates: bool,
@@ -247,8 +270,8 @@ async fn respond(
     let outcome = match allowed {
         Ok(actor) => answer_to(app, route, actor, params, content).await,
         Err(denied) => {
-            if denied == Denied::Token {
-                tracing::warn!(?peer, place, "admin: a wrong token");
+            if let (Denied::Token, Some(times)) = (&denied, app.wrong_tokens.note(Instant::now())) {
+                tracing::warn!(?peer, place, times, "admin: a wrong token");
             }
             Err(denied.into())
         }
@@ -330,4 +353,20 @@ async fn answer_to(
             }
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_tokens_are_told_of_now_and_then() {
+        let (wrong, start) = (WrongTokens::default(), Instant::now());
+        assert_eq!(wrong.note(start), Some(1));
+        for ms in 1..100 {
+            assert_eq!(wrong.note(start + Duration::from_millis(ms)), None);
+        }
+        assert_eq!(wrong.note(start + TELL_EVERY), Some(100));
+        assert_eq!(wrong.note(start + TELL_EVERY), None);
+    }
 }

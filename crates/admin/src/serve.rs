@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::access::{Peer, Token};
-use crate::routes::{App, router};
+use crate::routes::{App, WrongTokens, router};
 
 /// Connections at a time on one socket; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -72,6 +72,7 @@ impl Admin {
             Ok::<_, io::Error>(Arc::new(Tls { acceptor, timeout }))
         });
         let app = Arc::new(App {
+            wrong_tokens: WrongTokens::default(),
             control,
             token,
             asks_certificates,

@@ -121,23 +121,30 @@ async fn connect_local(named: Option<&Path>) -> Result<(UnixStream, PathBuf)> {
         None => admin_sockets(&Machine),
     };
     let mut tried = Vec::new();
+    let mut forbidden = false;
     for path in paths {
         match UnixStream::connect(&path).await {
             Ok(stream) => return Ok((stream, path)),
             Err(error) => tried.push(match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    forbidden = true;
+                    format!(
+                        "{} is another user's: ask as root or as the user of the process",
+                        path.display()
+                    )
+                }
                 ErrorKind::NotFound => format!("there is no socket {}", path.display()),
                 ErrorKind::ConnectionRefused => {
                     format!("nobody listens on {} any more", path.display())
                 }
-                ErrorKind::PermissionDenied => format!(
-                    "{} is another user's: ask as root or as the user of the process",
-                    path.display()
-                ),
                 _ => format!("{}: {error}", path.display()),
             }),
         }
     }
     let tried = tried.join("; ");
+    if forbidden {
+        bail!("{tried}");
+    }
     bail!(
         "{tried}. Is it running? Name its socket with --socket PATH (`admin: {{ socket: … }}` of its configuration), or its address with --url"
     )
