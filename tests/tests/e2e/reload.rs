@@ -183,6 +183,35 @@ fn listeners_come_go_and_change_their_names() {
 }
 
 #[test]
+fn an_address_moves_from_one_listener_to_another_under_load() {
+    let origin = Origin::named("a");
+    let (one, two, moves) = (free_port(), free_port(), free_port());
+    let with = |first: &str, second: &str| {
+        let text = format!(
+            "workers: 2\nlisteners: {{ web: {{ bind: \"127.0.0.1:0\" }}, one: {{ bind: [\"{one}\"{first}] }}, two: {{ bind: [\"{two}\"{second}] }} }}"
+        );
+        simple(&[origin.address()], "", &text)
+    };
+    let there = format!(", \"{moves}\"");
+    let proxy = Proxy::start(&with(&there, ""));
+    let load = Load::start(moves, 3, &Ask::get(moves, "/").with("Connection", "close"));
+    load.await_more(20);
+    for turn in 0..6 {
+        match turn % 2 {
+            0 => reload(&proxy, &with("", &there)),
+            _ => reload(&proxy, &with(&there, "")),
+        }
+        load.await_more(20);
+    }
+    let report = load.stop();
+    assert_eq!(report.failed, 0, "{report:?}");
+    for listener in ["one", "two"] {
+        let line = format!("evenkeel_listener_requests_total{{listener=\"{listener}\"}}");
+        assert_ne!(metric(&proxy, &line), "0", "{listener} had its turns");
+    }
+}
+
+#[test]
 fn health_goes_on_by_name() {
     let good = Origin::named("good");
     let mut dead = Origin::named("dead");
