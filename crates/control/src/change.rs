@@ -1,5 +1,6 @@
 //! Run-time changes: an overlay on the model of the file, by the names of pools and servers.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -164,7 +165,9 @@ pub struct FoundServer {
     /// Name, unique in the pool and the same for the same server in every answer.
     pub name: String,
     /// Its address.
-    pub address: Endpoint,
+    pub address: SocketAddr,
+    /// The host that the address was found for; certificates and `Host` are for that.
+    pub host: String,
     /// 0 to 65,535; the entry's when `None`.
     pub weight: Option<u32>,
     /// The entry's when `None`.

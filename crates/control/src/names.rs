@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keel_config::model::{self, Discover, Endpoint, EndpointHost, Model};
+use keel_config::model::{self, Discover, EndpointHost, Model};
 use keel_l7::Snapshot;
 use keel_observe::metrics::NameFigures;
 use keel_upstream::{
@@ -155,10 +155,8 @@ pub(crate) fn entries(model: &Model) -> Vec<Vec<String>> {
 fn taken(found: keel_upstream::Found) -> Found {
     let servers = found.servers.into_iter().map(|server| FoundServer {
         name: server.name,
-        address: Endpoint {
-            host: EndpointHost::Ip(server.address.ip()),
-            port: server.address.port(),
-        },
+        address: server.address,
+        host: server.host,
         weight: Some(server.weight),
         tier: Some(server.tier),
     });

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keel_config::model::{Discover, Model, Pool, Server};
+use keel_config::model::{Discover, Endpoint, EndpointHost, Model, Pool, Server};
 use keel_config::{SERVERS_MAX, Spanned};
 
 use crate::Actor;
@@ -44,7 +44,14 @@ pub(crate) fn expanded(model: &Model, found: &[Found]) -> Model {
                 }
                 pool.servers.push(Server {
                     name: Spanned::new(server.name.clone(), entry.name.span),
-                    address: Spanned::new(server.address.clone(), entry.address.span),
+                    address: Spanned::new(
+                        Endpoint {
+                            host: EndpointHost::Name(server.host.clone()),
+                            port: server.address.port(),
+                        },
+                        entry.address.span,
+                    ),
+                    found_at: Some(server.address.ip()),
                     weight: server.weight.unwrap_or(entry.weight),
                     tier: server.tier.unwrap_or(entry.tier),
                     discover: Discover::One,
@@ -434,7 +441,8 @@ mod tests {
         let file = model(&format!("{A}, {MANY}, {B}"));
         let found = |name: &str| crate::change::FoundServer {
             name: name.to_owned(),
-            address: new("x").address,
+            address: ([10, 0, 0, 9], 80).into(),
+            host: "app.test".to_owned(),
             weight: Some(9),
             tier: None,
         };

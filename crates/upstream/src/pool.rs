@@ -1,6 +1,6 @@
 //! A pool of servers: the balancer over them, their addresses and the timeouts towards them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -97,9 +97,22 @@ pub struct Server {
     pub resolved: ArcSwap<Vec<SocketAddr>>,
     /// What active checks say of it; `None` when it is not checked. [`crate::check::Checker`] sets it.
     pub check: ArcSwapOption<ServerCheck>,
+    /// It was found by its name, and stays where it is.
+    is_found: bool,
 }
 
 impl Server {
+    /// A server that was found by a name: it is at this address, and the name is what it is called
+    /// by (`Host`, the certificate), and is not resolved.
+    pub fn found(key: ServerKey, name: String, address: ServerAddress, at: IpAddr) -> Server {
+        let resolved = ArcSwap::from_pointee(vec![SocketAddr::new(at, address.port)]);
+        Server {
+            resolved,
+            is_found: true,
+            ..Server::new(key, name, address)
+        }
+    }
+
     /// A server; an address that is an IP needs no resolving, a name is empty until it was.
     pub fn new(key: ServerKey, name: String, address: ServerAddress) -> Server {
         let known = address
@@ -114,6 +127,7 @@ impl Server {
             address,
             resolved: ArcSwap::from_pointee(known.into_iter().collect()),
             check: ArcSwapOption::empty(),
+            is_found: false,
         }
     }
 
@@ -126,7 +140,7 @@ impl Server {
 
     /// Whether the address is a name that has to be resolved.
     pub fn is_name(&self) -> bool {
-        self.address.host.parse::<std::net::IpAddr>().is_err()
+        !self.is_found && self.address.host.parse::<IpAddr>().is_err()
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use keel_testkit::scratch::Scratch;
 use keel_testkit::wait::{until, until_true};
-use keel_testkit::{Ask, DnsServer, Load, Mood, Origin, Proxy, Record, get};
+use keel_testkit::{Ask, Ca, DnsServer, Load, Mood, Origin, Proxy, Record, TlsServer, get};
 
 use crate::GET;
 use crate::lineage::{Lineage, await_alone};
@@ -390,4 +391,31 @@ fn explain_names_what_will_be_looked_up_and_asks_nobody() {
     }
     Proxy::run_on("check", &config, &[]).expect(0);
     assert_eq!(dns.asked("app.test") + dns.asked("_app._tcp.test"), 0);
+}
+
+#[test]
+fn found_servers_show_the_certificate_of_their_name() {
+    let dns = DnsServer::start();
+    dns.set_a("app.test", &["127.0.0.1"]);
+    let ca = Ca::new("an authority of servers");
+    let server = TlsServer::new(&ca.leaf(&["app.test"]));
+    let origin = server.named("a");
+    dns.set("_app._tcp.test", 1, [srv(0, 0, "app.test", &origin)]);
+    for entry in [
+        all_of("app.test", &origin),
+        "{ srv: _app._tcp.test }".to_owned(),
+    ] {
+        let scratch = Scratch::new();
+        scratch.write("ca.pem", ca.pem());
+        let tls = "tls: { ca: \"@DIR@/ca.pem\" }, host: server";
+        let proxy = Proxy::start_in(scratch, &config(&dns, &entry, tls), &[]);
+        let seen = proxy.get("/").expect(200).json();
+        let host = format!("app.test:{}", origin.address().port());
+        assert!(
+            seen.to_string().contains(&host),
+            "the Host is the name's: {seen}"
+        );
+    }
+    let names = server.handshakes().into_iter().map(|one| one.name);
+    assert!(names.flatten().all(|name| name == "app.test"));
 }

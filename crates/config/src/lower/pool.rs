@@ -156,6 +156,7 @@ impl Lower<'_> {
             name,
             address,
             discover,
+            found_at: None,
             weight: fields.value(&keys::SERVER_WEIGHT),
             tier,
             down: fields.value(&keys::SERVER_DOWN),

@@ -1,5 +1,6 @@
 //! Pools and their servers.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{
@@ -137,6 +138,8 @@ pub struct Server {
     pub tier: u8,
     /// How many servers this entry stands for.
     pub discover: Discover,
+    /// Where it is, when it was found by the name in `address`; `None` in all that a file says.
+    pub found_at: Option<IpAddr>,
     /// Gets no new traffic.
     pub down: bool,
     /// Requests at a time over all workers; 0 = no limit.

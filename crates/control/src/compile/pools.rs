@@ -177,8 +177,12 @@ fn new_server(
     state: Arc<EndpointState>,
 ) -> ServerUnit {
     let key = ground.new_key();
+    let name = server.name.value.clone();
     ServerUnit {
-        server: Arc::new(Server::new(key.key, server.name.value.clone(), address)),
+        server: Arc::new(match server.found_at {
+            Some(at) => Server::found(key.key, name, address, at),
+            None => Server::new(key.key, name, address),
+        }),
         _key: key,
         state,
         breaker: None,

@@ -52,6 +52,7 @@ fn of_addresses(all: &AllOf, answer: &HostAnswer) -> Vec<FoundServer> {
         FoundServer {
             name: address.to_string(),
             address,
+            host: all.address.host.clone(),
             weight: all.weight,
             tier: all.tier,
         }
@@ -78,6 +79,7 @@ fn of_service(service: &Service, answer: &ServiceAnswer) -> Vec<FoundServer> {
                 let server = by_address.entry(address).or_insert_with(|| FoundServer {
                     name: address.to_string(),
                     address,
+                    host: record.target.clone(),
                     weight: 0,
                     tier,
                 });

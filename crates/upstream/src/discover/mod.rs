@@ -92,6 +92,8 @@ pub struct FoundServer {
     pub name: String,
     /// Its address.
     pub address: SocketAddr,
+    /// The host that the address was found for; certificates are for that.
+    pub host: String,
     /// 1 to 65535.
     pub weight: u32,
     /// 0 is used first.
