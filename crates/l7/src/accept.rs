@@ -53,8 +53,9 @@ pub async fn accept(
             Ok((stream, peer)) => {
                 failures.in_a_row = 0;
                 // At the limit this one waits in our hand and the others in the kernel's queue.
-                if let Some(pass) = enter(&worker, listener).await {
-                    take(&worker, stream, peer, local, listener, pass);
+                match enter(&worker, listener).await {
+                    Some(pass) => take(&worker, stream, peer, local, listener, pass),
+                    None => take_later(&worker, stream, peer, local, listener),
                 }
             }
             Err(error) => failures.after(&worker, listener, local, &error).await,
@@ -104,10 +105,11 @@ fn take_queued(
     const QUEUED_MAX: usize = 4096;
 
     for _ in 0..QUEUED_MAX {
-        let Ok((stream, peer)) = socket.accept() else {
+        // A place first: where another process has the socket too, the queue is left to that one.
+        let Some(pass) = worker.gate.enter() else {
             break;
         };
-        let Some(pass) = worker.gate.enter() else {
+        let Ok((stream, peer)) = socket.accept() else {
             break;
         };
         stream.set_nonblocking(true)?;
@@ -115,6 +117,28 @@ fn take_queued(
         take(worker, stream, peer, local, listener, pass);
     }
     Ok(())
+}
+
+/// The connection that waits in our hand when a drain begins at the limit: it gets the next place that
+/// becomes free, if one does before the drain is over.
+fn take_later(
+    worker: &Rc<Worker>,
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    listener: ListenerId,
+) {
+    let (worker, waits) = (worker.clone(), worker.open_connection());
+    tokio::task::spawn_local(async move {
+        while worker.clock.now_ms() < worker.drain_due_ms() {
+            if let Some(pass) = worker.gate.enter() {
+                take(&worker, stream, peer, local, listener, pass);
+                break;
+            }
+            tokio::time::sleep(REST).await;
+        }
+        drop(waits);
+    });
 }
 
 /// Failures of accepting.

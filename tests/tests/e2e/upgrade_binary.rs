@@ -462,3 +462,33 @@ fn tls_sessions_and_the_keys_of_tickets_stay() {
         }
     }
 }
+
+#[test]
+fn who_waits_for_a_place_at_the_limit_is_served() {
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let slow = Origin::scripted(move |stage| {
+        if stage.request().is_some() {
+            inner.wait();
+            stage.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let more = "workers: 1\nconnections: 2";
+    let lineage = Lineage::start(&simple(&[slow.address()], "", more));
+    let address = lineage.address();
+    // Two are served, one is in the worker's hand, the others are in the kernel's queue.
+    let mut wires: Vec<Wire> = (0..6).map(|_| Wire::connect(address)).collect();
+    for wire in &mut wires {
+        wire.send("GET / HTTP/1.1\r\nHost: test.example\r\nConnection: close\r\n\r\n");
+    }
+    until_true("two requests run", || slow.requests() == 2);
+    lineage.upgrade();
+    // The new process has places of its own.
+    until_true("two more run", || slow.requests() >= 4);
+    // The old worker looks for a place 20 times a second; it must not give up when there is none.
+    std::thread::sleep(Duration::from_millis(300));
+    gate.open();
+    for wire in &mut wires {
+        wire.answer().expect(200);
+    }
+}
