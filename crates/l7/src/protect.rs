@@ -57,7 +57,10 @@ impl Admission {
                 return Err(Full::Concurrency);
             }
         }
-        self.freed = Freed(plan.queue.clone());
+        if self.freed.0.is_none() {
+            // Not anew after a wait: the old one would tell the head, which is this request.
+            self.freed = Freed(plan.queue.clone());
+        }
         self.entered = true;
         Ok(())
     }
