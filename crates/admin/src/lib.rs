@@ -15,6 +15,7 @@ mod routes;
 mod serve;
 mod servers;
 mod socket;
+mod stall;
 
 pub use access::Token;
 pub use serve::{Admin, Listening, serve};

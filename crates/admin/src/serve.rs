@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::access::{Peer, Token};
 use crate::routes::{App, WrongTokens, router};
+use crate::stall::Impatient;
 
 /// Connections at a time on one socket; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -246,7 +247,8 @@ async fn converse(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(Impatient::new(stream)), service));
     tokio::select! {
         ended = connection.as_mut() => {
             if let Err(error) = ended {

@@ -93,8 +93,8 @@ fn beside(path: &Path) -> PathBuf {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketName {
     path: PathBuf,
-    /// Device and number of what had the name when it was noted.
-    of: Option<(u64, u64)>,
+    /// What had the name when it was noted.
+    of: Option<Identity>,
 }
 
 impl SocketName {
@@ -119,9 +119,12 @@ impl SocketName {
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
+/// Device, number, and when it was made: numbers are used again.
+type Identity = (u64, u64, (i64, i64));
+
+fn identity(path: &Path) -> Option<Identity> {
     let meta = fs::symlink_metadata(path).ok()?;
-    Some((meta.dev(), meta.ino()))
+    Some((meta.dev(), meta.ino(), (meta.mtime(), meta.mtime_nsec())))
 }
 
 #[cfg(test)]
