@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{NewServer, ServerState};
 use crate::ground::Ground;
-use crate::live::Control;
+use crate::live::Standstill;
 use crate::overlay::{Overlay, PoolOverlay, ServerOverlay};
 use crate::status::Status;
 
@@ -98,17 +98,17 @@ struct Bound {
     clients: Vec<[u64; 4]>,
 }
 
-impl Control {
-    /// What the process that replaces this one wants to know. Waits for a change that is being made.
+impl Standstill {
+    /// What the process that replaces this one wants to know.
     pub async fn carry(&self) -> Vec<u8> {
-        let engine = self.turn().await;
+        let engine = &self.engine;
         let now_ms = now_ms(&engine.status);
         let carried = Carried {
             changes: changes(&engine.overlay, now_ms),
             away: away(&engine.status.snapshot, now_ms),
             bound: bound(engine.ground(), now_ms),
             names: engine.names.known().await.into_iter().map(name).collect(),
-            upgrades: self.0.tally.upgrades(),
+            upgrades: self.control.0.tally.upgrades(),
         };
         // Strings and numbers: nothing in it can fail.
         serde_json::to_vec(&carried).unwrap_or_default()

@@ -40,7 +40,7 @@ pub use change::{
 };
 pub use compile::{Compiled, Removed, RemovedNames, RuleSummary, TlsStart, compile};
 pub use explain::{Explained, Question, explain};
-pub use live::{Actor, Control};
+pub use live::{Actor, Control, Standstill};
 pub use machine::{Machine, load_file};
 pub use names::{NameChanges, Names};
 pub use reload::{ReloadFault, Reloaded};

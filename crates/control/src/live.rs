@@ -59,6 +59,29 @@ pub(crate) struct Inner {
 /// The engine, while a change is made.
 pub(crate) type Held = OwnedMutexGuard<Engine>;
 
+/// A process about to be replaced: what it hands over stays true while this is held. A change that was acknowledged after
+/// that would be lost with the process.
+pub struct Standstill {
+    pub(crate) control: Control,
+    pub(crate) engine: Held,
+}
+
+impl std::fmt::Debug for Standstill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Standstill")
+    }
+}
+
+impl Standstill {
+    /// A descriptor of every listening socket, for the process that takes over.
+    ///
+    /// # Errors
+    /// When descriptors have run out.
+    pub fn sockets(&self) -> std::io::Result<Vec<Handed>> {
+        self.engine.sockets().to_hand_over()
+    }
+}
+
 impl Control {
     /// Starts what goes on by itself: names, the file's watch, what is due each second.
     pub(crate) fn start(
@@ -101,13 +124,12 @@ impl Control {
         self.0.file.as_deref()
     }
 
-    /// A descriptor of every listening socket, for a process that takes over. Waits for a change that
-    /// is being made.
-    ///
-    /// # Errors
-    /// When descriptors have run out.
-    pub async fn sockets(&self) -> std::io::Result<Vec<Handed>> {
-        self.0.engine.lock().await.sockets().to_hand_over()
+    /// Nothing is reloaded or changed until what is given is dropped. Waits for a change that is being made.
+    pub async fn standstill(&self) -> Standstill {
+        Standstill {
+            control: self.clone(),
+            engine: self.turn().await,
+        }
     }
 
     /// Reads the file of the start anew and serves it; run-time changes stay. One reload runs at a

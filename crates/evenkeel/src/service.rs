@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use keel_control::{Actor, Control, Running};
+use keel_control::{Actor, Control, Running, Standstill};
 use keel_net::{Drain, SocketBook, Taken};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
@@ -41,11 +41,14 @@ pub struct Service {
     pub upgrade_timeout: Duration,
 }
 
+/// What came of an upgrade. What was handed over is held still until that is known, and known to everybody.
+type Made = (Result<Taken, UpgradeFault>, Option<Standstill>);
+
 /// An upgrade that goes on.
 struct Upgrading {
     /// The new process; 0 before it was started.
     pid: Arc<AtomicU32>,
-    outcome: oneshot::Receiver<Result<Taken, UpgradeFault>>,
+    outcome: oneshot::Receiver<Made>,
     asked: Option<oneshot::Sender<Result<u32, String>>>,
 }
 
@@ -102,6 +105,8 @@ impl Service {
         let mut requests = requests.context("somebody else upgrades this process")?;
         let mut look = tokio::time::interval(Duration::from_millis(500));
         let mut upgrading: Option<Upgrading> = None;
+        // Asked for during an upgrade: the new process may have read the file before it was changed.
+        let mut reload = false;
         loop {
             tokio::select! {
                 _ = heard.terminate.recv() => return Ok(stopped(upgrading)),
@@ -111,18 +116,28 @@ impl Service {
                     tracing::info!("opening the access logs anew");
                     self.running.reopen_logs();
                 }
-                _ = heard.hangup.recv() => self.reload(),
+                _ = heard.hangup.recv() => {
+                    reload |= upgrading.is_some();
+                    self.reload();
+                }
                 _ = heard.upgrade.recv() => {
                     self.begin_upgrade(&mut upgrading, &Actor::new("SIGUSR2"), None);
                 }
                 Some(request) = requests.recv() => {
                     self.begin_upgrade(&mut upgrading, &request.by, Some(request.done));
                 }
-                outcome = outcome_of(&mut upgrading) => {
+                (outcome, still) = outcome_of(&mut upgrading) => {
                     let asked = upgrading.take().and_then(|it| it.asked);
                     if let Some(pid) = self.upgraded(outcome, asked) {
+                        // Changes that wait are refused from here on: nobody would see them.
+                        self.running.begin_drain_replaced();
+                        drop(still);
+                        if reload {
+                            hang_up(pid);
+                        }
                         return Ok(End::Replaced(pid));
                     }
+                    reload = false;
                 }
                 _ = look.tick() => {
                     anyhow::ensure!(!self.running.has_failed(), "a worker ended by itself");
@@ -252,24 +267,32 @@ async fn make(
     mut offer: Offer,
     control: &Control,
     book: &SocketBook,
-    tell: oneshot::Sender<Result<Taken, UpgradeFault>>,
+    tell: oneshot::Sender<Made>,
 ) -> std::io::Result<()> {
-    offer.sockets = control.sockets().await?;
+    let still = control.standstill().await;
+    offer.sockets = still.sockets()?;
     offer.sockets.append(&mut book.copies()?);
-    offer.state = control.carry().await;
+    offer.state = still.carry().await;
     std::thread::Builder::new()
         .name("upgrade".to_owned())
-        .spawn(move || tell.send(offer.make()))?;
+        .spawn(move || tell.send((offer.make(), Some(still))))?;
     Ok(())
 }
 
 /// What comes of the upgrade that goes on; waits for ever when there is none.
-async fn outcome_of(upgrading: &mut Option<Upgrading>) -> Result<Taken, UpgradeFault> {
+async fn outcome_of(upgrading: &mut Option<Upgrading>) -> Made {
     match upgrading {
         Some(it) => (&mut it.outcome)
             .await
-            .unwrap_or(Err(UpgradeFault::Prepare)),
+            .unwrap_or((Err(UpgradeFault::Prepare), None)),
         None => std::future::pending().await,
+    }
+}
+
+/// Passes a SIGHUP on to the process that has taken over.
+fn hang_up(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _gone = kill_process(pid, Signal::HUP);
     }
 }
 
