@@ -86,6 +86,7 @@ fn a_redis_that_dies_and_comes_back() {
     proxy.get("/").expect(200);
     let _redis = Redis::start(&program, port);
     until_true("it is back", || health(&proxy).status() == 200);
+    proxy.await_log("health check `redis` passes again");
     assert_eq!(
         proxy.log().matches("health check `redis`").count(),
         2,
