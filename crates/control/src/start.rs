@@ -360,14 +360,6 @@ impl Running {
             .max(self.maker.drain_times.tunnels)
     }
 
-    /// A copy of each listening socket, for the process that takes over.
-    ///
-    /// # Errors
-    /// When descriptors have run out.
-    pub fn to_hand_over(&self) -> std::io::Result<Vec<Handed>> {
-        self.sockets.to_hand_over()
-    }
-
     /// Numbers of the workers that have not ticked for so long. Those that ended in good order are
     /// none of them.
     pub fn stuck_workers(&self, limit: Duration) -> Vec<usize> {

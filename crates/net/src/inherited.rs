@@ -196,11 +196,6 @@ impl Bound {
             lent: self.lent,
         })
     }
-
-    /// Whether more sockets may listen on the same address (`SO_REUSEPORT`).
-    pub fn may_have_siblings(&self) -> bool {
-        SockRef::from(&self.listener).reuse_port().unwrap_or(false)
-    }
 }
 
 #[cfg(test)]

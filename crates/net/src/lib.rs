@@ -29,4 +29,4 @@ pub use last::refuse_new;
 pub use limits::{descriptor_limit, raise_descriptor_limit};
 pub use listen::{BindFault, Bound, bind, bind_beside, bind_like, is_exhaustion};
 pub use pulse::Pulse;
-pub use sockets::{Handed, Label, Socket, SocketBook};
+pub use sockets::{Handed, Label, SocketBook};

@@ -1,8 +1,8 @@
 //! The listening sockets of the process, as the next one will want them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,24 +33,6 @@ pub struct Handed {
     pub socket: OwnedFd,
 }
 
-/// A listening socket of either kind.
-#[derive(Debug)]
-pub enum Socket {
-    /// Of TCP.
-    Tcp(TcpListener),
-    /// Of the Unix domain.
-    Unix(UnixListener),
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Socket::Tcp(listener) => listener.as_fd(),
-            Socket::Unix(listener) => listener.as_fd(),
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Entry {
     label: Label,
@@ -61,7 +43,7 @@ struct Entry {
 /// Clones share the book.
 ///
 /// A copy keeps its socket open, and whoever connects then waits for nobody. So whoever stops
-/// listening calls [`SocketBook::forget`] or [`SocketBook::clear`] *before* the socket's owner takes
+/// listening calls [`SocketBook::clear`] *before* the socket's owner takes
 /// what is queued and closes it.
 #[derive(Debug, Clone, Default)]
 pub struct SocketBook(Arc<Mutex<Vec<Entry>>>);
@@ -103,26 +85,9 @@ impl SocketBook {
         self.entries().push(Entry { label, copy });
     }
 
-    /// Closes the copies of a listener's sockets on an address.
-    pub fn forget(&self, listener: &str, address: SocketAddr) {
-        let address = address.to_string();
-        self.entries()
-            .retain(|it| it.label.listener != listener || it.label.address != address);
-    }
-
     /// Closes all copies.
     pub fn clear(&self) {
         self.entries().clear();
-    }
-
-    /// Number of sockets.
-    pub fn len(&self) -> usize {
-        self.entries().len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// A copy of each socket with its label, in the order in which they were noted.
@@ -157,27 +122,24 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_keeps_a_socket_open_until_it_is_forgotten() {
+    fn copies_keep_a_socket_open_until_they_are_cleared() {
         let book = SocketBook::new();
-        let (first, second) = (bind(any(), 16).unwrap(), bind(any(), 16).unwrap());
-        book.keep("web", any(), &first).unwrap();
-        book.keep("web", any(), &second).unwrap();
-        let (kept, closed) = (first.address, second.address);
-        drop((first, second));
-        assert!(TcpStream::connect(kept).is_ok() && TcpStream::connect(closed).is_ok());
-        book.forget("other", closed);
-        assert_eq!(book.len(), 2);
-        book.forget("web", closed);
-        assert!(TcpStream::connect(kept).is_ok() && TcpStream::connect(closed).is_err());
+        let bound = bind(any(), 16).unwrap();
+        book.keep("web", any(), &bound).unwrap();
+        let address = bound.address;
+        drop(bound);
+        assert!(TcpStream::connect(address).is_ok());
         let labels: Vec<Label> = book
             .copies()
             .unwrap()
             .into_iter()
             .map(|it| it.label)
             .collect();
+        assert_eq!(labels.len(), 1);
         assert_eq!(labels[0].asked, "127.0.0.1:0");
-        assert_eq!(labels[0].address, kept.to_string());
+        assert_eq!(labels[0].address, address.to_string());
         book.clear();
-        assert!(book.is_empty() && TcpStream::connect(kept).is_err());
+        assert!(TcpStream::connect(address).is_err());
+        assert!(book.copies().unwrap().is_empty());
     }
 }

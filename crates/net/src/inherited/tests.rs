@@ -71,7 +71,6 @@ fn a_supervisors_sockets_are_found_by_address_or_else_by_name() {
     inherited.add(Origin::Supervisor, handed).unwrap();
     let got = inherited.take("any", addresses[1]).unwrap();
     assert_eq!(got[0].address, addresses[1]);
-    assert!(!got[0].may_have_siblings());
     assert!(got[0].lent, "the supervisor goes on with it");
     let unknown = at("127.0.0.1:1");
     assert!(inherited.take("api", unknown).unwrap().is_empty());
@@ -146,7 +145,6 @@ fn unix_sockets_are_found_by_path() {
 #[test]
 fn duplicates_take_from_one_queue() {
     let bound = bind(at("127.0.0.1:0"), 16).unwrap();
-    assert!(bound.may_have_siblings());
     let twin = bound.duplicate().unwrap();
     let _one = TcpStream::connect(bound.address).unwrap();
     let _two = TcpStream::connect(bound.address).unwrap();
