@@ -27,12 +27,13 @@ use crate::walk::Walk;
 pub(crate) const STALE_MAX: u32 = 3;
 
 /// Sends the request to servers of the pool until one answers; the answer's head is in the exchange
-/// then.
+/// then, and `held` has the attempt: it is large, and made where it stays.
 pub async fn forward<'a>(
     walk: &mut Walk<'a>,
     route: &'a RoutePlan,
     pool: PoolId,
-) -> Result<Attempt, Kind> {
+    held: &mut Option<Attempt>,
+) -> Result<(), Kind> {
     let view = walk.view;
     let plan = view.pool(pool).ok_or(Kind::Internal)?;
     walk.ex.record.pool = Some(pool);
@@ -45,32 +46,36 @@ pub async fn forward<'a>(
                     view.metrics.pool(pool).unavailable();
                 }
                 let kind = tries.last.unwrap_or(kind);
-                return tries.give_up(walk, kind);
+                return tries.give_up(walk, kind, held);
             }
         };
         tries.attempt_begins(walk, taken.index);
         let asked = match hedge::may_hedge(walk, plan) {
             // Boxed: nobody else is to carry the room for several attempts at once.
-            true => Box::pin(hedge::race(walk, route, &mut tries, taken)).await,
-            false => try_server(walk, route, &mut tries, taken).await,
+            true => Box::pin(hedge::race(walk, route, &mut tries, taken, held)).await,
+            false => try_server(walk, route, &mut tries, taken, held).await,
         };
         match asked {
-            Ok(mut attempt) => {
-                note_answer(walk, plan, &mut attempt);
+            Ok(()) => {
+                let attempt = held.as_mut().ok_or(Kind::Internal)?;
+                note_answer(walk, plan, attempt);
                 if !tries.is_refusal(walk) || !tries.may_go_on(walk) {
-                    return Ok(tries.end(walk, attempt));
+                    tries.end(walk, attempt);
+                    return Ok(());
                 }
-                put_aside(walk, &mut tries, attempt);
+                if let Some(attempt) = held.take() {
+                    put_aside(walk, &mut tries, attempt);
+                }
             }
             Err(kind) => {
                 tries.last = Some(kind);
                 if !may_follow(walk, tries.retry, kind) || !tries.may_go_on(walk) {
-                    return tries.give_up(walk, kind);
+                    return tries.give_up(walk, kind, held);
                 }
             }
         }
         if let Err(kind) = tries.pause(walk).await {
-            return tries.give_up(walk, kind);
+            return tries.give_up(walk, kind, held);
         }
     }
 }
@@ -82,7 +87,8 @@ async fn try_server(
     route: &RoutePlan,
     tries: &mut Tries<'_>,
     mut taken: Taken,
-) -> Result<Attempt, Kind> {
+    held: &mut Option<Attempt>,
+) -> Result<(), Kind> {
     let (plan, server) = (tries.plan, taken.index);
     let position = ServerIndex(server as u32);
     let metrics = walk.view.metrics.server(plan.pool.id, position);
@@ -93,7 +99,7 @@ async fn try_server(
         let in_flight = metrics.begin();
         match attempt(walk, route, tries, server, metrics).await {
             Ok(link) => {
-                return Ok(Attempt {
+                *held = Some(Attempt {
                     link,
                     server,
                     in_flight,
@@ -102,6 +108,7 @@ async fn try_server(
                     admission: None,
                     taken,
                 });
+                return Ok(());
             }
             Err((kind, reused)) => {
                 let again = is_stale(kind) && is_safe(walk, tries.retry, kind);
@@ -289,13 +296,13 @@ pub(crate) fn kept(
 }
 
 /// Keeps a connection for the next request, unless somebody waits for its place.
-pub(crate) fn keep(walk: &Walk<'_>, plan: &PoolPlan, server: usize, link: Link) {
+pub(crate) fn keep(walk: &Walk<'_>, plan: &PoolPlan, server: usize, link: &mut Link) {
     let wanted = plan.limits.as_ref();
     if wanted.is_some_and(|limits| limits.connections().are_wanted()) {
         return;
     }
     if let Some(key) = plan.pool.key(server)
-        && let Some(connection) = link.into_connection()
+        && let Some(connection) = link.take_connection()
     {
         let now_ms = walk.worker.clock.now_ms();
         let keep = &plan.pool.keep_alive;

@@ -88,7 +88,8 @@ pub(crate) async fn race<'a>(
     route: &RoutePlan,
     tries: &mut Tries<'a>,
     taken: Taken,
-) -> Result<Attempt, Kind> {
+    held: &mut Option<Attempt>,
+) -> Result<(), Kind> {
     let plan = tries.plan;
     let start_us = walk.worker.clock.tick();
     walk.ex.record.server = Some(taken.index);
@@ -115,7 +116,8 @@ pub(crate) async fn race<'a>(
             }
         }
     };
-    Ok(finish(walk, plan, runners, won, start_us))
+    *held = Some(finish(walk, plan, runners, won, start_us));
+    Ok(())
 }
 
 /// What the race came to.

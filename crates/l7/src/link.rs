@@ -45,15 +45,15 @@ impl Link {
         }
     }
 
-    /// The connection, after this exchange went over it; a shared one is not ours to keep.
-    pub fn into_connection(self) -> Option<Connection> {
-        match self.io {
+    /// Takes the connection out, after this exchange went over it; a shared one is not ours to keep.
+    pub fn take_connection(&mut self) -> Option<Connection> {
+        match std::mem::replace(&mut self.io, Io::Away) {
             Io::Bytes(stream) => Some(Connection {
                 stream,
                 address: self.address,
                 requests: self.requests + 1,
                 idle_since_ms: 0,
-                held: self.held,
+                held: self.held.take(),
             }),
             Io::H2(_) | Io::Away => None,
         }

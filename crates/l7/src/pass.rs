@@ -29,16 +29,18 @@ pub(crate) async fn pass_to<'a>(
     route: &'a RoutePlan,
     pool: PoolId,
 ) -> Result<Next, Kind> {
-    let mut attempt = forward(walk, route, pool).await?;
+    let mut held = None;
+    forward(walk, route, pool, &mut held).await?;
+    let attempt = held.as_mut().ok_or(Kind::Internal)?;
     answered(walk, pool, attempt.server);
     if walk.ex.answer_framing.switching {
         check_accept(walk.ex)?;
         return tunnel(walk, route, pool, attempt).await;
     }
-    let keep_alive = begin_answer(walk, route, pool, &attempt)?;
+    let keep_alive = begin_answer(walk, route, pool, attempt)?;
     walk.answer_begun = true;
-    let outcome = pass_answer(walk, route, pool, &mut attempt).await;
-    settle(walk, pool, &mut attempt);
+    let outcome = pass_answer(walk, route, pool, attempt).await;
+    settle(walk, pool, attempt);
     if let Err(kind) = outcome {
         if kind.blames_server() {
             let view = walk.view;
@@ -368,13 +370,13 @@ pub(crate) fn over(walk: &Walk<'_>, attempt: &mut Attempt) {
 }
 
 /// Keeps the server's connection for the next request, when both messages ended cleanly.
-fn keep_server(walk: &mut Walk<'_>, pool: PoolId, attempt: Attempt) {
+fn keep_server(walk: &mut Walk<'_>, pool: PoolId, attempt: &mut Attempt) {
     let ex = &*walk.ex;
     let clean = ex.answer_framing.keep_alive
         && ex.down.is_done()
         && ex.answer_buf.is_empty()
         && ex.answer_framing.body != BodyLength::UntilClose;
     if clean && let Some(plan) = walk.view.pool(pool) {
-        keep(walk, plan, attempt.server, attempt.link);
+        keep(walk, plan, attempt.server, &mut attempt.link);
     }
 }

@@ -280,19 +280,23 @@ impl<'a> Tries<'a> {
     }
 
     /// The request ends with this answer.
-    pub fn end(mut self, walk: &mut Walk<'_>, mut attempt: Attempt) -> Attempt {
+    pub fn end(&mut self, walk: &mut Walk<'_>, attempt: &mut Attempt) {
         if let Some(aside) = self.aside.take() {
             drop_answer(walk, self.plan, *aside);
         }
         walk.ex.up.forget(&walk.worker.bufs);
         self.admission.answered(walk, self.plan);
-        attempt.admission = Some(self.admission);
-        attempt
+        attempt.admission = Some(std::mem::take(&mut self.admission));
     }
 
     /// No further attempt is made: the client gets the answer that was put aside, or learns of this
     /// failure.
-    pub fn give_up(mut self, walk: &mut Walk<'_>, kind: Kind) -> Result<Attempt, Kind> {
+    pub fn give_up(
+        &mut self,
+        walk: &mut Walk<'_>,
+        kind: Kind,
+        held: &mut Option<Attempt>,
+    ) -> Result<(), Kind> {
         let nobody_listens = kind.row().side == Side::Client || kind == Kind::DrainTimeout;
         let Some(aside) = self.aside.take().filter(|_| !nobody_listens) else {
             self.admission.failed(walk, self.plan, kind);
@@ -307,7 +311,8 @@ impl<'a> Tries<'a> {
         walk.worker.give_exchange(answer);
         times.restore(walk.ex);
         walk.wait_on(self.plan.pool.id, attempt.server);
-        Ok(self.end(walk, attempt))
+        self.end(walk, held.insert(attempt));
+        Ok(())
     }
 }
 
@@ -336,7 +341,9 @@ pub(crate) fn put_aside(walk: &mut Walk<'_>, tries: &mut Tries<'_>, mut attempt:
 /// when all of it was in the buffer.
 fn drop_answer(walk: &Walk<'_>, plan: &PoolPlan, aside: Aside) {
     let Aside {
-        attempt, answer, ..
+        mut attempt,
+        answer,
+        ..
     } = aside;
     let Some(detached) = attempt.detached else {
         return;
@@ -345,7 +352,7 @@ fn drop_answer(walk: &Walk<'_>, plan: &PoolPlan, aside: Aside) {
     let metrics = walk.view.metrics.server(plan.pool.id, server);
     metrics.bytes(detached.sent_bytes, answer.answer_buf.len() as u64);
     if detached.whole && is_whole(&answer) {
-        keep(walk, plan, attempt.server, attempt.link);
+        keep(walk, plan, attempt.server, &mut attempt.link);
     }
     walk.worker.give_exchange(answer);
 }

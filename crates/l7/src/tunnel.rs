@@ -28,19 +28,19 @@ pub async fn tunnel(
     walk: &mut Walk<'_>,
     route: &RoutePlan,
     pool: PoolId,
-    mut attempt: Attempt,
+    attempt: &mut Attempt,
 ) -> Result<Next, Kind> {
     let plan = walk.view.pool(pool).ok_or(Kind::Internal)?;
     let idle_ms = route.timeouts.tunnel_ms.unwrap_or(plan.tunnel_timeout_ms);
     let cookie = sticky::set_cookie(walk, plan, attempt.server);
     begin(walk, route, attempt.link.io.is_h2(), cookie)?;
-    over(walk, &mut attempt);
-    count_head(walk, pool, &mut attempt);
+    over(walk, attempt);
+    count_head(walk, pool, attempt);
     walk.answer_begun = true;
     walk.in_tunnel = true;
     let mut over = Over::default();
     let ended = poll_fn(|cx| {
-        if let Poll::Ready(ended) = poll_both(walk, cx, &mut attempt, &mut over) {
+        if let Poll::Ready(ended) = poll_both(walk, cx, attempt, &mut over) {
             return Poll::Ready(ended);
         }
         let one_way = over.up || over.down;
@@ -55,7 +55,7 @@ pub async fn tunnel(
     })
     .await;
     walk.ex.record.termination = ended;
-    settle(walk, pool, &mut attempt);
+    settle(walk, pool, attempt);
     Ok(Next::Close)
 }
 
