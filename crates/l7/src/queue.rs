@@ -256,3 +256,64 @@ fn priority(walk: &Walk<'_>, queue: &Queue) -> Priority {
         .and_then(|text| text.trim().parse().ok())
         .map_or_else(Priority::default, Priority)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    fn queue(len_max: usize) -> Arc<Queue> {
+        let settings = QueueSettings {
+            len_max,
+            wait_max_ms: 1_000,
+        };
+        Arc::new(Queue::new(settings, None))
+    }
+
+    /// Whether it was told something since it was asked last.
+    fn is_told(place: &InLine) -> bool {
+        let mut told = pin!(place.waiter.turn.notified());
+        let mut cx = Context::from_waker(Waker::noop());
+        told.as_mut().poll(&mut cx).is_ready()
+    }
+
+    fn join(queue: &Arc<Queue>, priority: u8) -> InLine {
+        let joined = queue.join(Priority(priority), u64::MAX, 1);
+        joined.expect("room in the queue")
+    }
+
+    #[test]
+    fn a_place_that_becomes_free_is_for_the_head() {
+        let queue = queue(9);
+        drop(Freed(Some(Arc::clone(&queue))));
+        let (first, second) = (join(&queue, 5), join(&queue, 5));
+        assert!(first.is_head(1) && !second.is_head(1));
+        drop(Freed(Some(Arc::clone(&queue))));
+        assert!(is_told(&first) && !is_told(&second));
+        // What the head was told goes to the next when it leaves.
+        drop(first);
+        assert!(second.is_head(1) && is_told(&second));
+        let urgent = join(&queue, 1);
+        assert!(urgent.is_head(1) && !second.is_head(1));
+        drop((urgent, second));
+        assert_eq!(queue.waiting(), 0);
+    }
+
+    #[test]
+    fn whoever_is_put_out_is_told_why() {
+        let queue = queue(1);
+        let lazy = join(&queue, 200);
+        assert!(queue.join(Priority(200), u64::MAX, 1).is_none());
+        assert_eq!(lazy.out(), None);
+        let urgent = join(&queue, 1);
+        assert!(is_told(&lazy));
+        assert_eq!(lazy.out(), Some(Refusal::QueueFull));
+        drop(lazy);
+        assert_eq!(queue.waiting(), 1);
+        // Its time is over: it makes room.
+        let next = queue.join(Priority(9), u64::MAX, 1_001);
+        assert!(next.is_some());
+        assert_eq!(urgent.out(), Some(Refusal::QueueTimeout));
+    }
+}
