@@ -9,8 +9,12 @@ use keel_testkit::client::Lost;
 use keel_testkit::h2::Frame;
 use keel_testkit::h2::frame::code;
 use keel_testkit::origin::{Gate, Stage};
+use keel_testkit::process::signal;
 use keel_testkit::proxy::simple;
+use keel_testkit::wait::until_true;
 use keel_testkit::{Answer, Ask, H2Origin, H2Reply, H2Wire, Origin, Proxy, Reply, Wire};
+
+use rustix::process::Signal;
 
 use crate::lineage::Lineage;
 
@@ -334,4 +338,33 @@ fn a_connection_that_was_said_to_be_kept_is_kept() {
     go_on.open();
     assert_eq!(wire.bytes(10), b"begunended");
     assert_eq!(ask(&mut wire).body, b"begunended");
+}
+
+/// A change that is said to be made is in force afterwards, though the process that made it is being replaced: it waits, and
+/// is made by the old process if that goes on, or refused.
+#[test]
+fn a_change_during_an_upgrade_is_made_or_refused() {
+    let (one, two) = (Origin::named("one"), Origin::named("two"));
+    let servers = format!(
+        "{{ name: one, address: \"{}\" }}, {{ name: two, address: \"{}\" }}",
+        one.address(),
+        two.address()
+    );
+    let lineage = Lineage::start(&format!(
+        "listeners: {{ web: {{ bind: \"127.0.0.1:0\" }} }}\nroutes: [ {{ pool: app }} ]\n\
+         pools: {{ app: {{ servers: [ {servers} ] }} }}\n\
+         admin: {{ bind: \"127.0.0.1:0\", socket: \"@DIR@/admin.sock\" }}\n"
+    ));
+    // The new program takes its time: what is told to the old one meanwhile was not handed over.
+    let real = keel_testkit::binary::evenkeel().display();
+    lineage.replace_binary(&format!("#!/bin/sh\nsleep 1\nexec {real} \"$@\"\n"));
+    signal(lineage.pid(), Signal::USR2);
+    std::thread::sleep(Duration::from_millis(500));
+    let socket = lineage.dir().join("admin.sock").display().to_string();
+    let told = Proxy::run(&["server", "drain", "app", "one", "--socket", &socket]);
+    until_true("the new process serves", || lineage.generations() == 2);
+    let answer = |_| Ask::get(lineage.address(), "/").send().expect(200).origin();
+    let by: Vec<String> = (0..10).map(answer).collect();
+    let drained = !by.contains(&"one".to_owned());
+    assert_eq!(drained, told.code == Some(0), "{by:?} {}", told.stderr);
 }
