@@ -1,6 +1,7 @@
 //! Run-time changes are written into the file.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -142,6 +143,8 @@ fn replace(edited: &EditedFile) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = folder.join(format!(".{name}.{}", std::process::id()));
     let mut file = std::fs::File::create(&beside)?;
+    // Only root can give it to another; whoever may write here may also own the file.
+    let _ = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
     let written = file
         .write_all(edited.text.as_bytes())
         .and_then(|()| file.set_permissions(before.permissions()))
