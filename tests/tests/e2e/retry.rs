@@ -373,11 +373,7 @@ fn a_client_that_leaves_ends_the_wait_between_two_tries() {
     let mut dead = Origin::named("dead");
     dead.stop();
     let keys = "max_fails: 0, retry: { tries: 16, backoff: { first: 30s, max: 30s } }";
-    let proxy = Proxy::before_with(
-        &[dead.address()],
-        keys,
-        "access_log: { to: \"@DIR@/log\" }",
-    );
+    let proxy = Proxy::before_with(&[dead.address()], keys, "access_log: { to: \"@DIR@/log\" }");
     let mut wire = proxy.wire();
     wire.send(GET);
     std::thread::sleep(Duration::from_millis(300));
