@@ -128,9 +128,9 @@ pub(crate) static SERVER_HTTP2_PING: Key = Key::new(
 )
 .absent(
     "on, with the defaults of its keys",
-    "a server that is gone without a word is noticed before a request is sent to it",
+    "a server that is gone without a word is noticed while requests wait for it",
 )
-.about("Pings that find dead connections.")
+.about("Pings that find dead connections while requests run on them. One that is idle is not pinged: gRPC's servers close connections for that.")
 .example("off");
 
 pub(crate) static SERVER_HTTP2: Table = Table {
@@ -159,7 +159,7 @@ pub(crate) static PING_EVERY: Key = Key::new(
     "30s",
     "shorter than the idle times of firewalls, rarer than servers mind",
 )
-.about("How long nothing may come from a server before it is pinged.")
+.about("Time between two pings on a connection with requests.")
 .example("1m");
 pub(crate) static PING_TIMEOUT: Key = Key::new(
     "timeout",
