@@ -95,7 +95,7 @@ pub struct Start {
     /// Listening sockets that another process or the service manager handed over; what is wanted of
     /// them is used.
     pub sockets: Inherited,
-    /// What the process before has told, when this one replaces it ([`Control::carry`]).
+    /// What the process before has told, when this one replaces it ([`Standstill::carry`](crate::Standstill::carry)).
     pub carried: Option<Vec<u8>>,
     /// Called when everything is open and before the first worker starts: the last moment at which
     /// privileges are needed.

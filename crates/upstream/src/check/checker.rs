@@ -19,7 +19,7 @@ use crate::pool::Pool;
 /// Most checks at a time, over all pools.
 pub const CHECKS_MAX: usize = 256;
 
-/// Most servers that wait to be looked at for [`ServerCheck::hasten`].
+/// Most servers that wait to be looked at for [`ServerCheck::hasten`](super::ServerCheck::hasten).
 const URGENT_MAX: usize = 1024;
 
 /// How often pools are looked through for outliers.
