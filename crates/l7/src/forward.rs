@@ -260,7 +260,9 @@ async fn attempt(
         Err(kind) => {
             metrics.bytes(ex.up.written_bytes, 0);
             walk.worker.bufs.give(&mut ex.answer_buf);
-            let refused = kind == Kind::SendFailed && ex.up.written_bytes == 0;
+            // The head of a stream is not counted there, and went out: the server may have acted.
+            let untouched = ex.up.written_bytes == 0 && link.call.is_none();
+            let refused = kind == Kind::SendFailed && untouched;
             Err((if refused { Kind::SendRefused } else { kind }, reused))
         }
     }

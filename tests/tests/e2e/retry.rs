@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use keel_testkit::h2::frame::{code, setting};
 use keel_testkit::wait::{until, until_true};
 use keel_testkit::{Ask, H2Origin, H2Reply, H2Wire, Origin, Proxy, Reply};
 
@@ -382,4 +383,39 @@ fn a_client_that_leaves_ends_the_wait_between_two_tries() {
     until_true("the request has ended", || {
         std::fs::read_to_string(&log).is_ok_and(|lines| lines.contains("499"))
     });
+}
+
+/// Answers over HTTP/2, takes no body, and resets the streams of requests for `/reset`.
+fn resets() -> Origin {
+    let origin = H2Origin::new("resets").settings(&[(setting::INITIAL_WINDOW_SIZE, 0)]);
+    origin.scripted(|stage| {
+        while let Some(seen) = stage.request_head() {
+            if seen.path() == "/reset" {
+                std::thread::sleep(Duration::from_millis(100));
+                let why = code::INTERNAL_ERROR;
+                stage.connection.reset(seen.stream, why);
+            } else {
+                let head = [(":status", "204")];
+                stage.connection.head(seen.stream, &head, true);
+            }
+        }
+    })
+}
+
+#[test]
+fn a_post_is_sent_once_when_its_stream_is_reset_before_the_body() {
+    let origins = [resets(), resets()];
+    let servers = origins.each_ref().map(Origin::address);
+    let proxy = Proxy::before_with(&servers, "protocol: http2, max_fails: 0", "workers: 1");
+    for _ in 0..2 {
+        proxy.get("/").expect(204);
+    }
+    Ask::post(proxy.address(), "/reset", "once")
+        .send()
+        .expect_error(502, "Backend-Unavailable");
+    let requests: usize = origins.iter().map(Origin::requests).sum();
+    assert_eq!(
+        requests, 3,
+        "each has the head of one GET, and one that of the POST"
+    );
 }
