@@ -118,6 +118,7 @@ impl Relay {
         now_ms: u64,
     ) {
         self.release(bufs);
+        self.replay.count_in(bufs.kept_bytes());
         self.begun = true;
         self.decode = match length {
             BodyLength::Empty => Decode::Fixed(0),

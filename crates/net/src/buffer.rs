@@ -5,6 +5,7 @@
 //! and reused as they are; nobody reads past what was filled.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 /// For what a slow peer leaves us with, and for reading from whoever is slow.
 pub const TINY: usize = 1 << 10;
@@ -130,6 +131,7 @@ pub struct BufPool {
     free: RefCell<[Free; CLASSES.len()]>,
     large_lent: Cell<usize>,
     strings: RefCell<Vec<Vec<u8>>>,
+    kept_bytes: Rc<Cell<usize>>,
 }
 
 impl BufPool {
@@ -215,6 +217,12 @@ impl BufPool {
         } else if class_of(buf.len()) < class_of(buf.capacity()) {
             self.resize(buf, buf.len());
         }
+    }
+
+    /// Bytes that the worker's requests keep for longer than they pass through: the count is theirs to
+    /// keep, and to give back.
+    pub fn kept_bytes(&self) -> &Rc<Cell<usize>> {
+        &self.kept_bytes
     }
 
     /// An empty byte string whose memory was used before.

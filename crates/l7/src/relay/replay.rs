@@ -4,6 +4,9 @@
 //! other, the bytes that were taken from the source are kept beside what goes out, up to a limit; the
 //! source goes on where it was. What is kept has no framing, since the next server may want another.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use keel_http::{ChunkedDecoder, write_chunk_size};
 use keel_net::{Buf, BufPool};
 
@@ -22,6 +25,40 @@ pub enum Keep {
     UntilAnswered,
 }
 
+/// How many bytes of bodies a worker keeps over all its requests: about a thousand of the default
+/// `retry.body` at a time. Beyond it a request goes on without: it is sent, but not sent again.
+pub const KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// A part of what a worker keeps; given back on drop.
+#[derive(Debug, Default)]
+struct Share {
+    bytes: usize,
+    /// What the worker keeps; none before the first message.
+    all: Option<Rc<Cell<usize>>>,
+}
+
+impl Share {
+    /// Makes this part so large; false when that is too much for the worker.
+    fn set(&mut self, bytes: usize) -> bool {
+        let Some(all) = &self.all else {
+            return bytes == 0;
+        };
+        let sum = all.get() - self.bytes + bytes;
+        if bytes > self.bytes && sum > KEPT_BYTES_MAX {
+            return false;
+        }
+        all.set(sum);
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
 /// What went out of a body.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
@@ -30,9 +67,17 @@ pub(super) struct Replay {
     /// The body without framing.
     data: Vec<u8>,
     trailers: Vec<u8>,
+    /// The memory of both.
+    share: Share,
 }
 
 impl Replay {
+    /// Counts what is kept from now on in `all`.
+    pub(super) fn count_in(&mut self, all: &Rc<Cell<usize>>) {
+        // A relay stays with its worker.
+        self.share.all.get_or_insert_with(|| all.clone());
+    }
+
     #[inline]
     pub(super) fn is_wanted(&self) -> bool {
         self.keep != Keep::Nothing
@@ -51,6 +96,7 @@ impl Replay {
             self.give_up();
         } else {
             self.data.extend_from_slice(data);
+            self.count();
         }
     }
 
@@ -58,6 +104,15 @@ impl Replay {
     pub(super) fn keep_trailers(&mut self, trailers: &[u8]) {
         if self.keep != Keep::Nothing && !trailers.is_empty() {
             self.trailers.extend_from_slice(trailers);
+            self.count();
+        }
+    }
+
+    /// Counts the memory, and gives up when it is too much.
+    fn count(&mut self) {
+        let bytes = self.data.capacity() + self.trailers.capacity();
+        if bytes != self.share.bytes && !self.share.set(bytes) {
+            self.give_up();
         }
     }
 
@@ -73,6 +128,7 @@ impl Replay {
         self.keep = Keep::Nothing;
         self.data = Vec::new();
         self.trailers = Vec::new();
+        self.share.set(0);
     }
 
     /// Gives the memory back; for the next message everything is as new.
@@ -81,7 +137,8 @@ impl Replay {
         if self.data.capacity() > 0 {
             bufs.give_string(std::mem::take(&mut self.data));
         }
-        self.trailers.clear();
+        self.trailers = Vec::new();
+        self.share.set(0);
     }
 }
 
@@ -321,5 +378,33 @@ mod tests {
         run(&mut relay, &mut source, &mut Buf::default(), 100);
         relay.forget(&BufPool::new());
         assert!(!relay.is_replayable());
+    }
+
+    #[test]
+    fn all_requests_of_a_worker_keep_so_much_together() {
+        let bufs = BufPool::new();
+        let kept = bufs.kept_bytes();
+        let run = |others: usize| {
+            kept.set(others);
+            let mut relay = Relay::default();
+            let length = (BodyLength::Fixed(20), false);
+            relay.begin(&bufs, length, Encode::Raw, u64::MAX, 0);
+            relay.keep(Keep::UntilAnswered, 100);
+            let mut source = Reads(VecDeque::from([&b"0123456789"[..]]));
+            let (_, taken) = self::run(&mut relay, &mut source, &mut Buf::default(), 100);
+            assert_eq!(taken, "0123456789", "it is sent in any case");
+            relay
+        };
+        let mut relay = run(7);
+        assert!(relay.is_replayable() && kept.get() >= 17);
+        relay.forget(&bufs);
+        assert_eq!(kept.get(), 7);
+        let relay = run(7);
+        assert!(kept.get() >= 17);
+        drop(relay);
+        assert_eq!(kept.get(), 7);
+        let relay = run(KEPT_BYTES_MAX - 9);
+        assert!(!relay.is_replayable());
+        assert_eq!(kept.get(), KEPT_BYTES_MAX - 9);
     }
 }
