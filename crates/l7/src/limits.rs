@@ -59,12 +59,16 @@ impl Places {
 
     fn enter(&self) -> bool {
         let max = self.max.load(Ordering::Relaxed);
-        let before = self.taken.fetch_add(1, Ordering::SeqCst);
-        if max != 0 && before >= max {
-            self.taken.fetch_sub(1, Ordering::SeqCst);
-            return false;
+        if max == 0 {
+            self.taken.fetch_add(1, Ordering::SeqCst);
+            return true;
         }
-        true
+        // Whoever is refused never counts: another would be refused for it.
+        let more = |taken| (taken < max).then_some(taken + 1);
+        let taken = &self.taken;
+        taken
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
+            .is_ok()
     }
 }
 
@@ -152,6 +156,21 @@ mod tests {
         assert_eq!(limits.taken(), (0, 0));
         limits.set(0, 0);
         assert!(limits.request().is_some());
+    }
+
+    #[test]
+    fn whoever_is_refused_never_counts() {
+        let limits = Arc::new(PoolLimits::new(1, 0));
+        let held = limits.request();
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(|| (0..200_000).filter(|_| limits.request().is_some()).count());
+            while !asks.is_finished() {
+                assert_eq!(limits.taken().0, 1);
+            }
+            assert_eq!(asks.join().expect("it asks"), 0);
+        });
+        drop(held);
+        assert_eq!(limits.taken().0, 0);
     }
 
     #[test]
