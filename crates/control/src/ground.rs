@@ -4,10 +4,11 @@
 //! dropped, and so are the keys that it gave to new servers.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use keel_balance::{Breaker, EndpointState, Hedger, Limiter, RetryBudget};
-use keel_config::model::{self, BindAddress, Model};
+use keel_config::model::{self, BindAddress, ClientCertificates, Listener, Model, VerifyClient};
 use keel_l7::{Bindings, ListenerPlan, PoolLimits, PoolPlan, Queue, Shed, Snapshot, TlsPlan};
 use keel_tls::{ClientSettings, Connector};
 use keel_types::ListenerId;
@@ -77,12 +78,46 @@ pub(crate) struct ServerUnit {
 pub(crate) struct ListenerUnit {
     pub(crate) name: String,
     pub(crate) binds: Vec<BindAddress>,
+    /// What its connections were taken on.
+    terms: Terms,
     /// No configuration has it any more.
     pub(crate) gone: bool,
     /// Nobody is connected to one that is gone: its place may be given to another.
     pub(crate) empty: bool,
     /// Its TLS, with what it was made of.
     pub(crate) tls: Option<(TlsStart, TlsPlan)>,
+}
+
+/// What a connection had to fulfil when it was taken. One that lives on must not pass for one that was
+/// taken on other terms.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Terms {
+    tls: bool,
+    /// The CAs of clients' certificates, their revocation lists, and whether one is required.
+    clients: Option<(PathBuf, Option<PathBuf>, VerifyClient)>,
+}
+
+impl Terms {
+    fn of(listener: &Listener) -> Terms {
+        let client = |it: &ClientCertificates| {
+            let lists = it.crl.as_ref().map(|crl| crl.value.clone());
+            (it.ca.value.clone(), lists, it.verify)
+        };
+        let tls = listener.tls.as_ref();
+        Terms {
+            tls: tls.is_some(),
+            clients: tls.and_then(|tls| tls.client.as_ref()).map(client),
+        }
+    }
+}
+
+impl ListenerUnit {
+    /// Whether this listener may have its id: nobody is connected on it, or nobody who came by an
+    /// address or on terms that the listener does not have.
+    fn goes_on_as(&self, listener: &Listener) -> bool {
+        let has = |bind: &BindAddress| listener.binds.iter().any(|it| it.value == *bind);
+        self.gone && self.empty || self.binds.iter().all(has) && self.terms == Terms::of(listener)
+    }
 }
 
 /// Gives out the keys of servers.
@@ -162,7 +197,9 @@ impl Ground {
 
     /// The TLS of the listener of this name, while it has one.
     pub(crate) fn tls(&self, listener: &str) -> Option<&(TlsStart, TlsPlan)> {
-        let unit = self.listeners.iter().find(|it| it.name == listener)?;
+        // A place that is gone may have the name too.
+        let is_it = |it: &&ListenerUnit| !it.gone && it.name == listener;
+        let unit = self.listeners.iter().find(is_it)?;
         unit.tls.as_ref()
     }
 
@@ -172,22 +209,24 @@ impl Ground {
     }
 
     /// Ids for the listeners of a model, in its order, and all places as they are then. A name keeps
-    /// its id. A new name that takes over an address of one that goes takes over its id too, and with
-    /// it the sockets and what waits in them.
+    /// its id. A new name that takes over the addresses of one that goes takes over its id too, and
+    /// with it the sockets and what waits in them. Where an address was taken away or the terms are
+    /// others, the listener gets another place: connections end by the plan that they came under.
     pub(crate) fn place(&self, model: &Model) -> (Vec<ListenerId>, Vec<ListenerUnit>) {
         let mut units = self.listeners.clone();
         let mut ids: Vec<Option<usize>> = Vec::with_capacity(model.listeners.len());
         for listener in &model.listeners {
-            let same = |unit: &ListenerUnit| unit.name == listener.name.value;
-            ids.push(units.iter().position(same));
+            let same =
+                |unit: &ListenerUnit| unit.name == listener.name.value && unit.goes_on_as(listener);
+            let serves = units.iter().position(|unit| !unit.gone && same(unit));
+            ids.push(serves.or_else(|| units.iter().position(same)));
         }
         for at in 0..ids.len() {
             let (Some(None), Some(listener)) = (ids.get(at), model.listeners.get(at)) else {
                 continue;
             };
             let shares = |unit: &ListenerUnit| {
-                let has = |bind: &BindAddress| listener.binds.iter().any(|it| it.value == *bind);
-                !unit.gone && unit.binds.iter().any(has)
+                !unit.gone && !unit.binds.is_empty() && unit.goes_on_as(listener)
             };
             let free = |id: &usize| !ids.contains(&Some(*id));
             let left = |test: &dyn Fn(&ListenerUnit) -> bool| {
@@ -214,6 +253,7 @@ impl Ground {
             if let Some(unit) = after.get_mut(*id) {
                 unit.name.clone_from(&listener.name.value);
                 unit.binds = listener.binds.iter().map(|it| it.value.clone()).collect();
+                unit.terms = Terms::of(listener);
                 unit.empty = false;
             }
         }
@@ -228,6 +268,7 @@ impl Default for ListenerUnit {
         ListenerUnit {
             name: String::new(),
             binds: Vec::new(),
+            terms: Terms::default(),
             gone: true,
             empty: true,
             tls: None,
@@ -302,6 +343,43 @@ mod tests {
         // One that stays keeps its own, whatever addresses it takes over.
         let (_, ids) = after(&ground, "b: { bind: [\":8001\", \":8002\"] }");
         assert_eq!(ids, [1]);
+    }
+
+    #[test]
+    fn an_id_does_not_pass_to_other_addresses_or_terms() {
+        let (ground, ids) = after(&Ground::default(), "web: { bind: [\":8001\", \":8002\"] }");
+        assert_eq!(ids, [0]);
+        let split = "internal: { bind: \":8001\" }, public: { bind: \":8002\" }";
+        let (split, ids) = after(&ground, split);
+        assert_eq!(ids, [1, 2]);
+        assert!(split.listeners[0].gone);
+        let (less, ids) = after(&ground, "web: { bind: \":8001\" }");
+        assert_eq!(ids, [1], "who came by the other address is no client of it");
+        let (_, ids) = after(&less, "web: { bind: [\":8001\", \":8002\"] }");
+        assert_eq!(ids, [1], "the one that serves goes on");
+
+        let ca = "tls: { self_signed: true, client: { ca: /ca.pem, verify: VERIFY } }";
+        let terms = [
+            "",
+            "tls: { self_signed: true }",
+            &ca.replace("VERIFY", "required"),
+            &ca.replace("VERIFY", "optional"),
+        ];
+        for of in &terms {
+            for to in &terms {
+                let ground = Ground {
+                    listeners: places(&format!("web: {{ bind: \":8443\", {of} }}")),
+                    ..Ground::default()
+                };
+                let to_model = model(&format!("web: {{ bind: \":8443\", {to} }}"));
+                let (ids, _) = ground.place(&to_model);
+                assert_eq!(ids[0].0 == 0, of == to, "{of} to {to}");
+            }
+        }
+    }
+
+    fn places(listeners: &str) -> Vec<ListenerUnit> {
+        Ground::default().place(&model(listeners)).1
     }
 
     #[test]

@@ -168,6 +168,9 @@ fn one(
     workers: usize,
 ) -> Result<Opened, BindFault> {
     if given.is_empty() {
+        given = lent(want, held).map_err(|cause| BindFault::Other(want.address, cause))?;
+    }
+    if given.is_empty() {
         // A port of our own is busy with ourselves: an address that goes from one listener to another.
         let ours = |it: &Held| want.address.port() != 0 && it.address.port() == want.address.port();
         given.push(match held.iter().any(ours) {
@@ -195,6 +198,22 @@ fn one(
     // What is more than there are workers has connections waiting in it too.
     let sockets = sockets.map(|(at, bound)| (at % workers.max(1), bound));
     Ok((held, sockets.collect()))
+}
+
+/// Copies of the sockets that somebody lent us for this address: nobody can bind beside those.
+fn lent(want: &Wanted, held: &[Held]) -> std::io::Result<Vec<Bound>> {
+    let is_it = |it: &&Held| it.lent && it.wanted.address == want.address;
+    let Some(held) = held.iter().find(is_it) else {
+        return Ok(Vec::new());
+    };
+    let copy = |socket: &std::net::TcpListener| {
+        Ok(Bound {
+            listener: socket.try_clone()?,
+            address: held.address,
+            lent: true,
+        })
+    };
+    held.spare.iter().map(copy).collect()
 }
 
 /// The addresses that a bind address stands for.
@@ -276,5 +295,21 @@ mod tests {
         assert_eq!(again.len(), 1);
         let fault = open(vec![want(1, &at)], &[], none, workers).expect_err("somebody is there");
         assert!(fault.to_string().starts_with("listener `l1`: "), "{fault}");
+    }
+
+    #[test]
+    fn a_lent_socket_goes_from_one_listener_to_another() {
+        // As a service manager binds it: nobody can bind beside it.
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let at = socket.local_addr().expect("bound").to_string();
+        let now = Held {
+            lent: true,
+            spare: vec![socket],
+            ..held(0, &at)
+        };
+        let none = &mut Inherited::none();
+        let opened = open(vec![want(1, &at)], &[now], none, 2).expect("a copy");
+        let (held, sockets) = opened.into_iter().next().expect("one address");
+        assert!(held.lent && sockets.len() == 2);
     }
 }

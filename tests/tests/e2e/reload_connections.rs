@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use keel_testkit::wait::{SOON, until, until_true};
-use keel_testkit::{Ask, H2Origin, H2Wire, Load, Origin, Proxy, Wire};
+use keel_testkit::{Ask, H2Origin, H2Wire, Load, Origin, Proxy, TlsClient, Wire};
 use rustix::process::Signal;
 
 use crate::GET;
@@ -209,6 +209,67 @@ fn a_listener_comes_and_goes() {
     let mut again = until("it listens again", || Wire::try_connect(port).ok());
     again.ask(GET).expect(200);
     again.ask(GET).expect(200);
+}
+
+#[test]
+fn who_is_connected_gets_no_routes_of_another_address_or_other_terms() {
+    let origin = Origin::named("a");
+    let at = origin.address();
+    let (a, b) = (free_port(), free_port());
+    let text = |listeners: &str, first: &str| {
+        format!(
+            "listeners: {{ {listeners} }}\nworkers: 2\nroutes: [ {first} {{ pool: app }} ]\n\
+             pools: {{ app: {{ servers: [ \"{at}\" ] }} }}\n"
+        )
+    };
+    // A listener is split: who came by the public address must not see what is internal.
+    let proxy = Proxy::start(&text(&format!("web: {{ bind: [\"{a}\", \"{b}\"] }}"), ""));
+    let mut streams = H2Wire::connect(b);
+    let running = streams.ask("GET", "/delay/1000", &[], true);
+    let mut kept = Wire::connect(b);
+    kept.ask(GET).expect(200);
+    let mut fresh = Wire::connect(b);
+    until_true("they run", || origin.requests() == 2);
+    let split = format!("internal: {{ bind: \"{a}\" }}, public: {{ bind: \"{b}\" }}");
+    let secret = "{ match: { listener: internal }, respond: { status: 299 } },";
+    reload(&proxy, &text(&split, secret));
+    assert_eq!(status(a), 299);
+    assert_eq!(status(b), 200);
+    // One that has sent nothing yet is answered by the plan that it came under, and then closed.
+    let last = fresh.ask(GET).expect(200);
+    assert_eq!(last.header("connection").as_deref(), Some("close"));
+    fresh.expect_close();
+    kept.expect_close();
+    assert_eq!(streams.answer(running).status, 200);
+    let _ = streams.await_goaway();
+}
+
+/// What a new client is answered with there.
+fn status(at: SocketAddr) -> u16 {
+    Wire::connect(at).ask(GET).status()
+}
+
+#[test]
+fn who_came_in_clear_is_not_taken_for_one_with_tls() {
+    let origin = Origin::echo();
+    let at = free_port();
+    let text = |tls: &str| {
+        let web = format!("web: {{ bind: \"{at}\", {tls} }}");
+        config(&web, origin.address(), 0)
+    };
+    let proxy = Proxy::start(&text(""));
+    let mut kept = Wire::connect(at);
+    let answer = kept.ask(GET).expect(200);
+    assert_eq!(answer.seen("x-forwarded-proto"), ["http"]);
+    let mut fresh = Wire::connect(at);
+    reload(&proxy, &text("tls: { self_signed: true }"));
+    let last = fresh.ask(GET).expect(200);
+    assert_eq!(last.seen("x-forwarded-proto"), ["http"]);
+    assert_eq!(last.header("connection").as_deref(), Some("close"));
+    kept.expect_close();
+    let client = TlsClient::trusting();
+    let answer = client.connect(at).ask(GET).expect(200);
+    assert_eq!(answer.seen("x-forwarded-proto"), ["https"]);
 }
 
 #[test]
