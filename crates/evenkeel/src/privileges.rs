@@ -1,10 +1,13 @@
 //! From root to the user of the configuration, once the ports are bound and the logs are open.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chownat, fstat, openat};
+use rustix::io::Errno;
+use rustix::path::Arg;
 use rustix::process::geteuid;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
@@ -67,17 +70,17 @@ impl Identity {
     ///
     /// # Errors
     /// What the system said.
-    pub fn own_socket(&self, socket: impl std::os::fd::AsFd) -> io::Result<()> {
+    pub fn own_socket(&self, socket: impl AsFd) -> io::Result<()> {
         let (uid, gid) = self.ids();
         Ok(rustix::fs::fchown(socket, Some(uid), Some(gid))?)
     }
 
-    /// Gives this user what has this name and was made by this process: a socket, or a folder.
+    /// Gives this user a file, socket or folder of root's, not what lies in the folder.
     ///
     /// # Errors
-    /// What the system said.
+    /// What the system said. A path that is not there is no error.
     pub fn own_name(&self, path: &Path) -> io::Result<()> {
-        std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid))
+        self.own_levels(CWD, path, 0)
     }
 
     /// Gives this user a file of root's, or a folder with what lies in it, two levels deep. Links,
@@ -87,23 +90,40 @@ impl Identity {
     /// # Errors
     /// What the system said. A path that is not there is no error.
     pub fn own_files(&self, path: &Path) -> io::Result<()> {
-        self.own_levels(path, 2)
+        self.own_levels(CWD, path, 2)
     }
 
-    fn own_levels(&self, path: &Path, levels: u8) -> io::Result<()> {
-        let meta = match std::fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+    /// Looks at and gives the same thing, by its descriptor: since the last start the folder is the
+    /// user's, who may put something else there between two calls. Of what root owns there, such as a
+    /// key that was made a moment ago, the user has no more than the name.
+    fn own_levels<P: Arg>(&self, folder: BorrowedFd<'_>, name: P, levels: u8) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = match openat(folder, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(()),
             other => other?,
         };
-        let is_plain = meta.is_dir() || (is_file(&meta) && meta.nlink() == 1);
-        if meta.uid() == 0 && is_plain {
-            std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid))?;
+        let stat = fstat(&found)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Directory && levels > 0 && [0, self.uid].contains(&stat.st_uid) {
+            let readable = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let inside = openat(&found, c".", readable, Mode::empty())?;
+            for entry in Dir::new(inside)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                if name != c"." && name != c".." {
+                    self.own_levels(found.as_fd(), name, levels - 1)?;
+                }
+            }
         }
-        if !meta.is_dir() || levels == 0 {
-            return Ok(());
-        }
-        for entry in std::fs::read_dir(path)? {
-            self.own_levels(&entry?.path(), levels - 1)?;
+        let is_plain = match kind {
+            FileType::Directory => true,
+            FileType::RegularFile | FileType::Socket => stat.st_nlink == 1,
+            _ => false,
+        };
+        // The folder last: until then nobody else can change what lies in it.
+        if stat.st_uid == 0 && is_plain {
+            let (uid, gid) = self.ids();
+            chownat(&found, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
         }
         Ok(())
     }
@@ -151,14 +171,10 @@ impl Identity {
     }
 }
 
-fn is_file(meta: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-
-    meta.is_file() || meta.file_type().is_socket()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
     use super::*;
 
     // Becoming another user is for a process of its own: tests/tests/e2e/privileges.rs.
@@ -194,7 +210,14 @@ mod tests {
             std::fs::write(folder.join(name), "x").unwrap();
         }
         std::fs::hard_link(folder.join("named-twice"), folder.join("twin")).unwrap();
-        std::os::unix::fs::symlink("/etc/hostname", folder.join("link")).unwrap();
+        std::fs::create_dir_all(folder.join("foreign/sub")).unwrap();
+        std::fs::write(folder.join("foreign/sub/roots"), "x").unwrap();
+        std::os::unix::fs::lchown(folder.join("foreign"), Some(77), None).unwrap();
+        let elsewhere = folder.with_extension("elsewhere");
+        std::fs::create_dir_all(&elsewhere).unwrap();
+        std::fs::write(elsewhere.join("roots"), "x").unwrap();
+        symlink("/etc/hostname", folder.join("link")).unwrap();
+        symlink(&elsewhere, folder.join("folder-link")).unwrap();
         std::os::unix::fs::lchown(folder.join("another's"), Some(77), None).unwrap();
         let identity = Identity {
             name: "x".to_owned(),
@@ -204,6 +227,9 @@ mod tests {
         };
         identity.own_files(&folder).unwrap();
         identity.own_files(Path::new("/nonexistent/log")).unwrap();
+        identity.own_files(&folder.join("folder-link")).unwrap();
+        assert_eq!(std::fs::metadata(&elsewhere).unwrap().uid(), 0);
+        assert_eq!(std::fs::metadata(elsewhere.join("roots")).unwrap().uid(), 0);
         let owner = |name: &str| {
             let meta = std::fs::symlink_metadata(folder.join(name)).unwrap();
             (meta.uid(), meta.gid())
@@ -211,7 +237,15 @@ mod tests {
         for name in ["", "log", "keys", "keys/one", "keys/deep"] {
             assert_eq!(owner(name), (3_999_999_999, 7), "{name}");
         }
-        for name in ["named-twice", "twin", "link", "keys/deep/deeper"] {
+        for name in [
+            "named-twice",
+            "twin",
+            "link",
+            "folder-link",
+            "keys/deep/deeper",
+            "foreign/sub",
+            "foreign/sub/roots",
+        ] {
             assert_eq!(owner(name), (0, 0), "{name}");
         }
         assert_eq!(owner("another's").0, 77);
@@ -219,6 +253,11 @@ mod tests {
             std::fs::metadata("/etc/hostname").map_or(0, |it| it.uid()),
             0
         );
+        // A later start: the folder is the user's, and a key was made in it as root.
+        std::fs::write(folder.join("keys/new"), "x").unwrap();
+        identity.own_files(&folder).unwrap();
+        assert_eq!(owner("keys/new"), (3_999_999_999, 7));
         std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::remove_dir_all(&elsewhere).unwrap();
     }
 }
