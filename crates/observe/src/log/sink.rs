@@ -4,15 +4,18 @@
 //! later, so a line is continued exactly where it stopped. Only regular files are written with
 //! calls that may wait.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::destination::{Destination, SyslogTarget};
 
@@ -132,15 +135,35 @@ fn duplicate(fd: std::os::fd::BorrowedFd<'_>) -> io::Result<File> {
     fd.try_clone_to_owned().map(File::from)
 }
 
-/// Opens for appending; a FIFO without a reader is refused rather than waited for.
+/// Opens for appending; a FIFO without a reader is refused rather than waited for. Root follows no
+/// link that another user may have put there: it would write wherever that user wants.
 fn open_file(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(FILE_MODE)
-        .custom_flags(flags.bits() as i32)
-        .open(path)
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    flags |= OFlags::APPEND | OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(FILE_MODE);
+    let name = path.file_name().filter(|_| geteuid().is_root());
+    let Some(name) = name else {
+        return Ok(File::from(openat(CWD, path, flags, mode)?));
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let there = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = openat(CWD, folder, there, Mode::empty())?;
+    let stat = fstat(&folder)?;
+    let others_write = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
+    if stat.st_uid != 0 || others_write {
+        flags |= OFlags::NOFOLLOW;
+    }
+    match openat(&folder, name, flags, mode) {
+        Ok(file) => Ok(File::from(file)),
+        Err(Errno::LOOP) if flags.contains(OFlags::NOFOLLOW) => Err(io::Error::other(format!(
+            "{} is a symbolic link in a folder of another user; name the file itself",
+            path.display()
+        ))),
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 fn is_writable(file: &File) -> io::Result<bool> {
@@ -258,5 +281,43 @@ impl Datagram {
                 Ok(Datagram::Udp(socket))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn root_follows_no_link_of_another_user() {
+        if !geteuid().is_root() {
+            return; // Others have nothing that a link could lead them to.
+        }
+        let folder = std::env::temp_dir().join(format!("keel-links-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let (link, target) = (folder.join("access.log"), folder.join("target"));
+        symlink(&target, &link).expect("a link");
+        let owned = |uid: u32, mode: u32| {
+            chown(&folder, Some(uid), None).expect("root may");
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&folder, mode).expect("root may");
+        };
+        for (uid, mode) in [(77, 0o755), (0, 0o775), (0, 0o1777)] {
+            owned(uid, mode);
+            let said = open_file(&link).expect_err("another's link").to_string();
+            assert!(said.contains("access.log is a symbolic link"), "{said}");
+            assert!(!target.exists(), "nothing was made");
+            open_file(&folder.join("plain.log")).expect("no link");
+        }
+        owned(0, 0o755);
+        open_file(&link).expect("a link of root's own");
+        assert!(target.exists());
+        let missing = open_file(&folder.join("none/access.log")).expect_err("no folder");
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        std::fs::remove_dir_all(&folder).expect("ours");
     }
 }
