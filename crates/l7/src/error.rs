@@ -103,6 +103,8 @@ pub enum Kind {
     SendTimeout,
     /// The server closed before it answered.
     NoAnswer,
+    /// The server reset the stream of HTTP/2 before it answered.
+    StreamReset,
     /// The server did not answer in time.
     AnswerTimeout,
     /// The time that the client gave its call of gRPC is over.
@@ -182,7 +184,7 @@ const TIMEOUT: (u16, &str, &str) = (504, "Backend-Timeout", "Backend timeout");
 
 impl Kind {
     /// Every kind once, for the reference and for tests.
-    pub const ALL: [Kind; 36] = [
+    pub const ALL: [Kind; 37] = [
         Kind::BadHead(HeadFault::RequestLine),
         Kind::HeadTimeout,
         Kind::BadBody,
@@ -208,6 +210,7 @@ impl Kind {
         Kind::SendFailed,
         Kind::SendTimeout,
         Kind::NoAnswer,
+        Kind::StreamReset,
         Kind::AnswerTimeout,
         Kind::DeadlinePassed,
         Kind::NoUpgrade,
@@ -252,7 +255,9 @@ impl Kind {
             Kind::SendRefused => (BACKEND, Server, Abort, Send, Always),
             Kind::SendFailed => (BACKEND, Server, Abort, Send, IfIdempotent),
             Kind::SendTimeout => (TIMEOUT, Server, Timeout, Send, IfIdempotent),
-            Kind::NoAnswer => (BACKEND, Server, Abort, ResponseHead, IfIdempotent),
+            Kind::NoAnswer | Kind::StreamReset => {
+                (BACKEND, Server, Abort, ResponseHead, IfIdempotent)
+            }
             Kind::AnswerTimeout => (TIMEOUT, Server, Timeout, ResponseHead, IfIdempotent),
             // What a client may ask of any server as often as it likes counts against none.
             Kind::DeadlinePassed => (TIMEOUT, Proxy, Timeout, ResponseHead, Never),
@@ -282,9 +287,11 @@ impl Kind {
 
     fn condition(self) -> Condition {
         match self {
-            Kind::Unresolved | Kind::HandshakeFailed | Kind::SendFailed | Kind::NoAnswer => {
-                Condition::Error
-            }
+            Kind::Unresolved
+            | Kind::HandshakeFailed
+            | Kind::SendFailed
+            | Kind::NoAnswer
+            | Kind::StreamReset => Condition::Error,
             Kind::ConnectFailed | Kind::SendRefused => Condition::Refused,
             Kind::ConnectTimeout | Kind::SendTimeout => Condition::ConnectTimeout,
             Kind::AnswerTimeout => Condition::AnswerTimeout,

@@ -306,8 +306,10 @@ fn stream_fault(error: &h2::Error) -> Kind {
     let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
     if error.is_remote() && (refused || error.is_go_away()) {
         Kind::SendRefused
-    } else if error.is_io() || error.is_remote() {
+    } else if error.is_io() {
         Kind::NoAnswer
+    } else if error.is_remote() {
+        Kind::StreamReset
     } else {
         Kind::BadAnswer(HeadFault::StatusLine)
     }

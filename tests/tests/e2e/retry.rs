@@ -419,3 +419,22 @@ fn a_post_is_sent_once_when_its_stream_is_reset_before_the_body() {
         "each has the head of one GET, and one that of the POST"
     );
 }
+
+#[test]
+fn a_stream_that_is_reset_is_no_stale_connection() {
+    let origin = resets();
+    let keys = "protocol: http2, max_fails: 0, retry: { tries: 1 }";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
+    proxy.get("/").expect(204);
+    proxy.get("/reset").expect_error(502, "Backend-Unavailable");
+    assert_eq!(origin.requests(), 2, "one try is one try");
+    let other = resets();
+    let servers = [origin.address(), other.address()];
+    let proxy = Proxy::before_with(&servers, "protocol: http2, max_fails: 0", "workers: 1");
+    proxy.get("/reset").expect_error(502, "Backend-Unavailable");
+    assert_eq!(
+        origin.requests() + other.requests(),
+        4,
+        "each was asked once"
+    );
+}
