@@ -237,7 +237,7 @@ impl Balancer {
             members: &self.members,
             board: self.board.as_deref(),
         };
-        let mut walk = Walk::default();
+        let mut walk = Walk::of(ask);
         while walk.step < ATTEMPTS_MAX {
             let Some(index) = self.choose.candidate(&look, &self.turn, &mut walk) else {
                 break;

@@ -31,6 +31,17 @@ pub(crate) struct Walk {
     pub(crate) hash: u64,
     /// Place on a ring.
     pub(crate) at: usize,
+    /// The request was tried elsewhere before.
+    pub(crate) further: bool,
+}
+
+impl Walk {
+    pub(crate) fn of(ask: &Ask<'_>) -> Walk {
+        Walk {
+            further: !ask.tried.is_empty(),
+            ..Walk::default()
+        }
+    }
 }
 
 /// An algorithm with what it keeps of its own.
@@ -82,7 +93,7 @@ impl Choose {
     pub(crate) fn candidate(&self, look: &Look<'_>, turn: &Turn, walk: &mut Walk) -> Option<usize> {
         let Look { ask, view, .. } = *look;
         match self {
-            Choose::Turns => round_robin::candidate(view, turn),
+            Choose::Turns => round_robin::candidate(view, turn, walk.step, walk.further),
             Choose::Random => random::candidate(view, ask.random, walk.step),
             Choose::LeastConn(tie) => {
                 least_conn::candidate(view, look.board?, *tie, turn, ask.tried)

@@ -54,7 +54,7 @@ impl Balancer {
             return self.select_by(view, ask);
         };
         let mut passed_over = None;
-        let mut walk = Walk::default();
+        let mut walk = Walk::of(ask);
         while walk.step < ATTEMPTS_MAX {
             let left = Ask {
                 tried: out.as_slice(),

@@ -3,9 +3,11 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use keel_balance::{
-    Algorithm, Ask, Balancer, EndpointSpec, Outcome, SelectFault, Selected, Tie, TimeFormula,
+    Algorithm, Ask, Balancer, EndpointSpec, EndpointState, Outcome, SelectFault, Selected, Tie,
+    TimeFormula,
 };
 use proptest::prelude::*;
 
@@ -333,4 +335,38 @@ fn a_bound_moves_only_what_is_over_it() {
         held.push(selected);
     }
     assert!(away < 600, "{away} of 4,000 keys are not at home");
+}
+
+#[test]
+fn further_attempts_leave_the_turns_of_first_ones_as_they_are() {
+    for weights in [[1, 1], [3, 1]] {
+        let servers = [0, 1].map(|at| {
+            let name = format!("s{at}");
+            let spec = EndpointSpec {
+                weight: weights[at],
+                max_fails: 0,
+                ..EndpointSpec::new(name)
+            };
+            (spec, Arc::new(EndpointState::new()))
+        });
+        let algorithm = Algorithm::WeightedRoundRobin { burst: false };
+        let balancer = Balancer::new(algorithm, servers.into()).expect("sound");
+        let mut first = [0; 2];
+        for now_ms in 0..400 {
+            let ask = Ask::at(now_ms, now_ms);
+            let chosen = balancer.select(&ask).expect("one is ready").index;
+            first[chosen] += 1;
+            // The first server fails all it gets: each of its requests is tried at the other.
+            if chosen == 0 {
+                let tried = [0];
+                let ask = Ask {
+                    tried: &tried,
+                    ..ask
+                };
+                assert_eq!(balancer.select(&ask).expect("the other").index, 1);
+            }
+        }
+        let [a, b] = weights.map(|weight| weight * 400 / (weights[0] + weights[1]));
+        assert_eq!(first, [a, b]);
+    }
 }
