@@ -179,17 +179,14 @@ impl Dependencies {
         }
     }
 
-    /// Adds `version`, `uptime` and `checks` to the fields of `/health`, when the configuration has a
-    /// `health`. Gives whether no check fails.
+    /// Adds `version`, `uptime` (seconds) and `checks` to the fields of `/health`. Gives whether no check
+    /// fails.
     pub(crate) fn tell(
         &self,
         fields: &mut Map<String, Value>,
         uptime: Duration,
         is_usable: impl Fn(PoolId) -> bool,
     ) -> bool {
-        if self.version.is_none() && self.checks.is_empty() {
-            return true;
-        }
         let version = self.version.as_deref();
         let version = version.unwrap_or(env!("CARGO_PKG_VERSION"));
         fields.insert("version".to_owned(), json!(version));

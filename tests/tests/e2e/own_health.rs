@@ -163,11 +163,14 @@ fn a_pool_without_a_usable_server() {
 }
 
 #[test]
-fn without_checks_it_says_what_it_always_said() {
+fn without_checks_it_tells_of_the_servers_and_of_itself() {
     let origin = Origin::echo();
     let proxy = Proxy::before(&[origin.address()]);
     let fields = health(&proxy).expect(200).json();
     let mut names: Vec<_> = fields.as_object().expect("a map").keys().cloned().collect();
     names.sort();
-    assert_eq!(names, ["backends", "metrics", "status"]);
+    let wanted = [
+        "backends", "checks", "metrics", "status", "uptime", "version",
+    ];
+    assert_eq!(names, wanted);
 }

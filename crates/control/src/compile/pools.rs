@@ -220,8 +220,8 @@ fn algorithm(pool: &Pool) -> Algorithm {
             let mut weights = pool.servers.iter().map(|server| server.weight);
             let first = weights.next();
             let equal = weights.all(|weight| Some(weight) == first);
-            // As nginx: a weight that was written down counts.
-            if equal {
+            // As nginx: a weight that was written down counts; so does a load that servers report.
+            if equal && pool.load_report.is_none() {
                 Algorithm::RoundRobin
             } else {
                 Algorithm::WeightedRoundRobin { burst: false }
