@@ -82,6 +82,8 @@ pub(crate) struct Reach<'a> {
     pub address: Cell<Option<SocketAddr>>,
     /// What would be wrong if it took too long now.
     overdue: Cell<Kind>,
+    /// Another request opens the connection.
+    waits_for_another: Cell<bool>,
 }
 
 impl<'a> Reach<'a> {
@@ -98,13 +100,22 @@ impl<'a> Reach<'a> {
             upgrade,
             address: Cell::new(None),
             overdue: Cell::new(Kind::ConnectTimeout),
+            waits_for_another: Cell::new(false),
         }
     }
 
     /// What it means when the time to connect is over now: a server whose streams are all taken has
-    /// not failed.
+    /// not failed, nor has one whose pool has all the connections that it may have.
     pub fn overdue(&self) -> Kind {
-        self.overdue.get()
+        let limits = self.plan.limits.as_ref();
+        match limits {
+            Some(limits)
+                if self.waits_for_another.get() && limits.connections().are_all_taken() =>
+            {
+                Kind::PoolLimit
+            }
+            _ => self.overdue.get(),
+        }
     }
 
     /// The link, as the pool's protocol has it.
@@ -124,9 +135,11 @@ impl<'a> Reach<'a> {
         let plan = self.plan;
         loop {
             self.overdue.set(Kind::ConnectTimeout);
+            self.waits_for_another.set(false);
             match self.worker.h2.find(key, &plan.http2, requests_max) {
                 Way::Call(call) => return Ok(self.link_on(call).await),
                 Way::Wait { changed, full } => {
+                    self.waits_for_another.set(!full);
                     if full {
                         self.overdue.set(Kind::AllFull);
                     }
@@ -170,7 +183,7 @@ impl<'a> Reach<'a> {
             .await
             .map_err(|_| Kind::ConnectFailed)?;
         let keep = &self.plan.pool.keep_alive;
-        let end = (address, held);
+        let end = (address, held, self.plan.limits.clone());
         Ok(H2Connections::add(self.worker, key, http2, keep, pair, end))
     }
 
@@ -223,14 +236,13 @@ impl<'a> Reach<'a> {
         if let Some(place) = connections.try_take() {
             return Some(Box::new(place));
         }
-        let before = self.overdue.replace(Kind::PoolLimit);
+        // From now on it is the limit that took the time, whatever comes.
+        self.overdue.set(Kind::PoolLimit);
         let place = connections.take(|| {
             // One of this worker may go at once; others go when they come back.
-            self.worker.idle.close_one(self.plan.pool.keys());
+            self.worker.free_connection(&self.plan.pool);
         });
-        let place = place.await;
-        self.overdue.set(before);
-        Some(Box::new(place))
+        Some(Box::new(place.await))
     }
 
     /// The TLS handshake with a server.

@@ -3,16 +3,19 @@
 //! Whoever needs a connection at the limit waits in line. Idle connections hold places, so that while
 //! somebody waits they are closed rather than kept.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The connections of a pool to its servers, idle ones included.
 #[derive(Debug)]
 pub struct Connections {
     places: Arc<Semaphore>,
     count: Arc<Count>,
+    /// Told when there is no limit any more.
+    lifted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +33,7 @@ impl Default for Connections {
         Connections {
             places: Arc::new(Semaphore::new(0)),
             count: Arc::default(),
+            lifted: Notify::new(),
         }
     }
 }
@@ -43,7 +47,8 @@ pub struct ConnectionPlace {
 }
 
 impl Connections {
-    /// Changes the limit; 0 is none. What is over a lower one stays until it is closed.
+    /// Changes the limit; 0 is none, and whoever waits goes at once. What is over a lower one stays
+    /// until it is closed.
     pub fn set(&self, max: u32) {
         let before = self.count.max.swap(max, Ordering::SeqCst);
         let more = max.saturating_sub(before);
@@ -53,6 +58,9 @@ impl Connections {
         let forgotten = self.places.forget_permits(fewer as usize);
         let owed = fewer - u32::try_from(forgotten).unwrap_or(fewer).min(fewer);
         self.count.owed.fetch_add(owed, Ordering::SeqCst);
+        if max == 0 {
+            self.lifted.notify_waiters();
+        }
     }
 
     /// Takes up to `places` off what is owed, and says how many.
@@ -77,6 +85,12 @@ impl Connections {
         self.count.waiting.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether there are as many as may be.
+    pub fn are_all_taken(&self) -> bool {
+        let max = self.count.max.load(Ordering::Relaxed);
+        self.are_wanted() || max != 0 && self.open() >= max
+    }
+
     /// A place, if there is one now and nobody waits.
     pub fn try_take(&self) -> Option<ConnectionPlace> {
         let place = match self.count.max.load(Ordering::Relaxed) {
@@ -91,8 +105,18 @@ impl Connections {
     pub async fn take(&self, free_one: impl FnOnce()) -> ConnectionPlace {
         let _waiting = Waiting::new(&self.count);
         free_one();
-        // The semaphore is never closed.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let mut lifted = pin!(self.lifted.notified());
+        // Before the look at the limit, so that no change falls between the two.
+        lifted.as_mut().enable();
+        if self.count.max.load(Ordering::SeqCst) == 0 {
+            return self.taken(None);
+        }
+        let place = tokio::select! {
+            biased;
+            // The semaphore is never closed.
+            place = Arc::clone(&self.places).acquire_owned() => place.ok(),
+            () = lifted => None,
+        };
         self.taken(place)
     }
 
@@ -178,6 +202,23 @@ mod tests {
         let place = waits.await;
         assert!(!connections.are_wanted());
         drop(place);
+        assert!(connections.try_take().is_some());
+    }
+
+    #[tokio::test]
+    async fn without_a_limit_nobody_waits() {
+        let connections = Connections::default();
+        connections.set(1);
+        let held = connections.try_take();
+        let mut waits = std::pin::pin!(connections.take(|| ()));
+        assert!(!futures_ready(&mut waits).await);
+        connections.set(0);
+        let place = waits.await;
+        assert_eq!(connections.open(), 2);
+        let mut waits = std::pin::pin!(connections.take(|| ()));
+        assert!(futures_ready(&mut waits).await, "the look came too late");
+        drop((held, place));
+        connections.set(1);
         assert!(connections.try_take().is_some());
     }
 

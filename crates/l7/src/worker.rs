@@ -14,7 +14,7 @@ use keel_net::{BufPool, Clock, Deadlines, Drain, Pulse};
 use keel_observe::{LogBuffer, WorkerMetrics};
 use keel_tls::rates::{ClientRates, RateLimit};
 use keel_types::{ListenerId, PoolId, RouteId};
-use keel_upstream::IdleConnections;
+use keel_upstream::{IdleConnections, Pool};
 
 use crate::exchange::Exchange;
 use crate::h2::H2Connections;
@@ -405,7 +405,14 @@ impl Worker {
             limits.is_some_and(|limits| limits.connections().are_wanted())
         };
         for plan in view.snapshot.pools.iter().filter(limited) {
-            self.idle.close_one(plan.pool.keys());
+            self.free_connection(&plan.pool);
+        }
+    }
+
+    /// Closes a connection to a server of the pool on which nothing runs, when there is one.
+    pub fn free_connection(&self, pool: &Pool) {
+        if !self.idle.close_one(pool.keys()) {
+            self.h2.close_idle(pool.keys());
         }
     }
 

@@ -213,3 +213,68 @@ fn a_client_that_gives_up_ends_the_wait_for_a_connection() {
         start.elapsed()
     );
 }
+
+/// An idle connection that is shared holds a place in the pool's limit like any other: it goes for whoever needs one.
+#[test]
+fn an_idle_connection_leaves_its_place_in_the_limit() {
+    let origins = ["a", "b"].map(|name| H2Origin::new(name).echo());
+    let addresses = origins.each_ref().map(Origin::address);
+    let keys = "protocol: http2, limits: { connections: 1 }, timeouts: { connect: 5s }";
+    for workers in ["workers: 1", "workers: 2"] {
+        let proxy = Proxy::before_with(&addresses, keys, workers);
+        for _ in 0..6 {
+            let start = Instant::now();
+            proxy.get("/").expect(200);
+            // Another worker looks once a second.
+            assert!(start.elapsed() < Duration::from_secs(4), "{workers}");
+        }
+        assert!(!proxy.log().contains("rests"), "{}", proxy.log());
+    }
+}
+
+/// Whoever waits for the connection of another request that itself waits for a place has seen no fault of the server.
+#[test]
+fn a_wait_for_a_place_in_the_limit_is_no_fault_of_the_server() {
+    let origin = H2Origin::new("a").answering(|_| H2Reply::silence());
+    let keys = "protocol: http2, http2: { streams: 1 }, limits: { connections: 1 }, \
+                timeouts: { connect: 500ms, read: 20s }, retry: off";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
+    let mut wire = H2Wire::connect(proxy.address());
+    wire.ask("GET", "/", &[], true);
+    until_true("one is at the server", || origin.requests() == 1);
+    let streams: Vec<u32> = (0..6).map(|_| wire.ask("GET", "/", &[], true)).collect();
+    for stream in streams {
+        wire.answer(stream).expect_error(503, "Pool-Limit");
+    }
+    assert!(!proxy.log().contains("rests"), "{}", proxy.log());
+}
+
+#[test]
+fn whoever_waits_for_a_stream_goes_when_the_server_takes_more() {
+    let origin = H2Origin::new("a")
+        .settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)])
+        .scripted(|stage| {
+            let Some(_silent) = stage.request_head() else {
+                return;
+            };
+            std::thread::sleep(Duration::from_millis(300));
+            stage
+                .connection
+                .settings(&[(setting::MAX_CONCURRENT_STREAMS, 2)]);
+            while let Some(seen) = stage.request_head() {
+                stage
+                    .connection
+                    .head(seen.stream, &[(":status", "200")], true);
+            }
+        });
+    let keys = "protocol: http2, http2: { connections: 1 }, timeouts: { connect: 5s, read: 20s }, retry: off";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
+    let mut wire = H2Wire::connect(proxy.address());
+    wire.ask("GET", "/", &[], true);
+    until_true("one is at the server", || origin.requests() == 1);
+    std::thread::sleep(Duration::from_millis(100));
+    let stream = wire.ask("GET", "/", &[], true);
+    let start = Instant::now();
+    wire.answer(stream).expect(200);
+    assert!(start.elapsed() < Duration::from_secs(3));
+}

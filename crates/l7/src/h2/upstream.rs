@@ -18,6 +18,7 @@ use keel_upstream::{KeepAlive, Server as Upstream, ServerKey};
 use tokio::sync::Notify;
 
 use super::H2Body;
+use crate::limits::PoolLimits;
 use crate::snapshot::ServerHttp2Plan;
 use crate::worker::Worker;
 
@@ -34,6 +35,10 @@ struct Shared {
     /// Its server is gone: it ends with the last request on it.
     leaving: Cell<bool>,
     changed: Rc<Notify>,
+    /// Those of its pool, when it has some.
+    limits: Option<Arc<PoolLimits>>,
+    /// Of its keeper.
+    waker: Cell<Option<Waker>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -56,6 +61,20 @@ impl Shared {
         let mut cx = Context::from_waker(Waker::noop());
         let leaving = matches!(self.send.clone().poll_ready(&mut cx), Poll::Ready(Err(_)));
         !self.closed.get() && !leaving
+    }
+
+    /// Closes the connection, on which nothing runs.
+    fn close_idle(&self) {
+        self.closed.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether somebody waits for the place of a connection of its pool.
+    fn is_wanted(&self) -> bool {
+        let limits = self.limits.as_ref();
+        limits.is_some_and(|limits| limits.connections().are_wanted())
     }
 
     /// Whether it has carried as many requests as it may.
@@ -123,6 +142,9 @@ impl Drop for H2Call {
         self.shared.active.set(self.shared.active.get() - 1);
         let now_ms = self.shared.worker.clock.now_ms();
         self.shared.quiet_since_ms.set(now_ms);
+        if self.shared.active.get() == 0 && self.shared.is_wanted() {
+            self.shared.close_idle();
+        }
         self.shared.changed.notify_one();
     }
 }
@@ -250,6 +272,29 @@ impl H2Connections {
         }
     }
 
+    /// Closes the connection to any of these servers that has been without a request for longest;
+    /// false when there is none.
+    pub fn close_idle(&self, servers: impl IntoIterator<Item = ServerKey>) -> bool {
+        let mut oldest: Option<Rc<Shared>> = None;
+        for key in servers {
+            self.with(key, |server| {
+                let idle = |it: &&Rc<Shared>| it.active.get() == 0 && !it.closed.get();
+                let idle = server.list.iter().filter(idle);
+                let first = idle.min_by_key(|it| it.quiet_since_ms.get());
+                let since_ms = oldest.as_ref().map(|it| it.quiet_since_ms.get());
+                if let Some(first) = first
+                    && since_ms.is_none_or(|since_ms| first.quiet_since_ms.get() < since_ms)
+                {
+                    oldest = Some(first.clone());
+                }
+            });
+        }
+        if let Some(shared) = &oldest {
+            shared.close_idle();
+        }
+        oldest.is_some()
+    }
+
     /// Looks at what there is for a server; `None` when the server is gone.
     fn with<T>(&self, server: ServerKey, f: impl FnOnce(&mut Server) -> T) -> Option<T> {
         let mut servers = self.servers.borrow_mut();
@@ -294,7 +339,11 @@ impl H2Connections {
         plan: &ServerHttp2Plan,
         keep: &KeepAlive,
         (send, connection): (SendRequest<Bytes>, Connection<Stream, Bytes>),
-        (address, held): (SocketAddr, Option<Box<dyn std::fmt::Debug>>),
+        (address, held, limits): (
+            SocketAddr,
+            Option<Box<dyn std::fmt::Debug>>,
+            Option<Arc<PoolLimits>>,
+        ),
     ) -> H2Call {
         let changed = worker.h2.with(server, |it| it.changed.clone());
         let shared = Rc::new(Shared {
@@ -308,6 +357,8 @@ impl H2Connections {
             closed: Cell::new(false),
             leaving: Cell::new(changed.is_none()),
             changed: changed.unwrap_or_default(),
+            limits,
+            waker: Cell::default(),
         });
         let _ = worker.h2.with(server, |it| it.list.push(shared.clone()));
         let call = call(&shared);
@@ -318,6 +369,7 @@ impl H2Connections {
             keep: *keep,
             next_ping_ms: worker.clock.now_ms().saturating_add(plan.ping_every_ms),
             pong_due_ms: None,
+            streams_max: 0,
             shared,
             _held: held,
         };
@@ -363,6 +415,8 @@ struct Keeper {
     keep: KeepAlive,
     next_ping_ms: u64,
     pong_due_ms: Option<u64>,
+    /// Streams that the server took at a time when it was last looked.
+    streams_max: usize,
     /// The connection's place in a limit.
     _held: Option<Box<dyn std::fmt::Debug>>,
 }
@@ -371,7 +425,9 @@ impl Keeper {
     async fn keep(mut self, mut connection: Connection<Stream, Bytes>) {
         let mut ping = connection.ping_pong();
         poll_fn(|cx| {
+            self.shared.waker.set(Some(cx.waker().clone()));
             let ended = Pin::new(&mut connection).poll(cx).is_ready();
+            self.tell_of_room();
             if ended || self.is_over(ping.as_mut(), cx) {
                 return Poll::Ready(());
             }
@@ -381,6 +437,15 @@ impl Keeper {
         // Dropping the connection fails what still runs on it.
         self.shared.closed.set(true);
         self.shared.changed.notify_waiters();
+    }
+
+    /// Whoever waits for a stream looks again when the server takes more of them.
+    fn tell_of_room(&mut self) {
+        let streams_max = self.shared.send.current_max_send_streams();
+        if streams_max > self.streams_max {
+            self.shared.changed.notify_waiters();
+        }
+        self.streams_max = streams_max;
     }
 
     /// Whether the connection is dead, or idle for too long.
@@ -393,6 +458,7 @@ impl Keeper {
         };
         let is_of_use = !self.shared.is_worn(self.keep.requests_max)
             && !self.shared.leaving.get()
+            && !self.shared.closed.get()
             && !self.shared.worker.drain.is_draining();
         if now_ms >= idle_due_ms || idle && !is_of_use {
             return true;
