@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,7 @@ struct Shared {
     base: Instant,
     table: Mutex<Table>,
     changed: Notify,
+    stopped: AtomicBool,
     /// Servers that get no traffic until their first check is done.
     unknown: watch::Sender<usize>,
 }
@@ -67,6 +69,7 @@ impl Checker {
             base,
             table: Mutex::new(Table::new(urgent_in, random)),
             changed: Notify::new(),
+            stopped: AtomicBool::new(false),
             unknown: unknown_in,
         });
         let checker = Checker {
@@ -87,6 +90,13 @@ impl Checker {
         table.set(pools, now_ms);
         self.shared.tell_unknown(&table);
         drop(table);
+        self.shared.changed.notify_one();
+    }
+
+    /// Ends the checks for good, those under way included: another process does them from now on.
+    /// Servers stay as they are.
+    pub fn stop(&self) {
+        self.shared.stopped.store(true, Ordering::Release);
         self.shared.changed.notify_one();
     }
 
@@ -150,12 +160,12 @@ impl Running {
 }
 
 impl CheckLoop {
-    /// Checks until dropped.
+    /// Checks until dropped, or [stopped](Checker::stop).
     pub async fn run(mut self) {
         let mut running = Running::default();
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        while !self.shared.stopped.load(Ordering::Acquire) {
             let next_ms = self.begin_due(&mut running);
             let due = async {
                 match next_ms {

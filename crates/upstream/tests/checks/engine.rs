@@ -432,3 +432,33 @@ async fn outliers_are_swept() {
         .collect();
     assert_eq!(rests, [false, false, true, false, false, false]);
 }
+
+/// A process that was replaced leaves the checks to the one after it.
+#[tokio::test]
+async fn stopped_checks_ask_nobody() {
+    let patient = Patient::new(true);
+    let pool = plain("app", &[patient.port()]);
+    let (checker, task) = Checker::new(Instant::now());
+    let task = tokio::spawn(task.run());
+    checker.set(vec![PoolChecks {
+        pool: pool.clone(),
+        plan: checks(settings()),
+    }]);
+    while patient.origin.requests() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    checker.clone().stop();
+    tokio::time::timeout(Duration::from_secs(5), task)
+        .await
+        .expect("the task ends")
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let asked = patient.origin.requests();
+    checker.set(vec![PoolChecks {
+        pool: pool.clone(),
+        plan: checks(settings()),
+    }]);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(patient.origin.requests(), asked);
+    assert!(!pool.balancer.state(0).is_down());
+}
