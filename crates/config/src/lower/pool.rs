@@ -62,6 +62,7 @@ impl Lower<'_> {
         let limits = self.pool_limits(&mut fields);
         let concurrency = self.concurrency(&mut fields);
         let queue = self.queue(&mut fields, &servers, &limits, concurrency.as_ref());
+        let load_report = self.load_report(&mut fields, &balance.value);
         Pool {
             name,
             balance,
@@ -77,7 +78,7 @@ impl Lower<'_> {
             outlier,
             panic: self.panic(&mut fields),
             slow_start: self.slow_start(&mut fields),
-            load_report: self.load_report(&mut fields),
+            load_report,
             breaker: self.breaker(&mut fields, &keys::POOL_BREAKER),
             server_breaker: self.breaker(&mut fields, &keys::POOL_SERVER_BREAKER),
             limits,

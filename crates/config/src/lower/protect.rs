@@ -8,8 +8,8 @@ use crate::decode::{Data, Fields, word_of};
 use crate::diagnostic::codes;
 use crate::keys::{self, FailureCase, Key};
 use crate::model::{
-    Breaker, Concurrency, Failures, Outlier, Panic, PanicAction, PoolLimits, Queue, Server,
-    SlowCalls, SlowStart, SuccessRate,
+    Balance, Breaker, Concurrency, Failures, Outlier, Panic, PanicAction, PoolLimits, Queue,
+    Server, SlowCalls, SlowStart, SuccessRate,
 };
 use crate::span::Spanned;
 
@@ -117,9 +117,25 @@ impl Lower<'_> {
     }
 
     /// Header in which servers tell how busy they are.
-    pub(super) fn load_report(&mut self, fields: &mut Fields) -> Option<Spanned<String>> {
+    pub(super) fn load_report(
+        &mut self,
+        fields: &mut Fields,
+        balance: &Balance,
+    ) -> Option<Spanned<String>> {
         let name: Spanned<String> = fields.get(&keys::POOL_LOAD_REPORT)?;
         self.editable(&name);
+        let ignored = match balance {
+            Balance::Random => Some("random"),
+            Balance::IpHash { .. } => Some("ip_hash"),
+            Balance::Hash { .. } => Some("hash"),
+            _ => None,
+        };
+        if let Some(algorithm) = ignored {
+            let what = format!("reported loads have no effect with `{algorithm}`");
+            self.report(&codes::NO_EFFECT, name.span, what, |report| {
+                report.help("use `round_robin`, `least_conn`, or another that goes by weight")
+            });
+        }
         Some(name)
     }
 
