@@ -145,6 +145,7 @@ pub struct Running {
     /// For reloads, changes, and how it fares.
     pub control: Control,
     maker: Arc<Maker>,
+    checker: Checker,
     sockets: Arc<Sockets>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
@@ -209,7 +210,7 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
         logs,
         names,
         watching,
-        checker,
+        checker.clone(),
     );
     let control = Control::start(engine, start.file, maker.drain.clone(), changes);
     control.follow_up(&control.turn().await, settled);
@@ -220,6 +221,7 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
         taken: given.taken().to_vec(),
         control,
         maker,
+        checker,
         sockets,
         threads,
     })
@@ -375,9 +377,11 @@ impl Running {
         self.maker.drain.begin();
     }
 
-    /// As [`Running::begin_drain`], when another process serves by now: kept connections have time for a last request.
+    /// As [`Running::begin_drain`], when another process serves by now: kept connections have time for a last request, and
+    /// the checks of servers are the other's.
     pub fn begin_drain_replaced(&self) {
         self.sockets.let_go();
+        self.checker.stop();
         self.maker.drain.begin_replaced();
     }
 
