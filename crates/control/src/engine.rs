@@ -14,7 +14,7 @@ use keel_types::ListenerId;
 use keel_upstream::Server;
 use keel_upstream::check::{Checker, PoolChecks};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::change::{Change, Found, ServerState};
 use crate::compile::{Compiled, compile_on, retune};
@@ -26,7 +26,7 @@ use crate::sockets::{self, Opened, Sockets};
 use crate::start::{FIRST_CHECKS_MAX, StartFault};
 use crate::status::Status;
 use crate::tls::{self, TlsWatch, Watching};
-use crate::workers::{Serving, tell_all};
+use crate::workers::{Serving, give_all, tell_all};
 
 /// Why a model cannot be served. Nothing was changed.
 #[derive(Debug)]
@@ -334,28 +334,34 @@ impl Engine {
     }
 
     async fn listen(&mut self, opened: Vec<Opened>, mut closed: Vec<usize>) {
-        for (held, all) in opened {
+        for (mut held, all) in opened {
             let (listener, address) = (&held.wanted.name, held.address);
             tracing::info!("listening listener={listener} address={address}");
             let id = held.wanted.listener;
+            let owners: Vec<usize> = all.iter().map(|(worker, _)| *worker).collect();
             let mut left: Vec<Option<_>> = all.into_iter().map(Some).collect();
-            tell_all(&self.orders, |worker, done| {
+            let failed = tell_all(&self.orders, |worker, done| {
                 let mut done = Some(done);
                 let mut orders = Vec::new();
                 for slot in &mut left {
-                    if slot.as_ref().is_some_and(|(of, _)| *of == worker)
-                        && let Some((_, bound)) = slot.take()
-                        && let Some(done) = done.take()
-                    {
+                    if let Some((_, bound)) = slot.take_if(|(of, _)| *of == worker) {
+                        // The first one is waited for.
+                        let done = done.take().unwrap_or_else(|| oneshot::channel().0);
                         orders.push(Order::Listen(id, bound, done));
                     }
                 }
                 orders
             })
             .await;
+            for worker in failed {
+                tracing::error!(%address, worker, "a worker takes no connections here; the others do");
+                // Clients would wait for ever in a socket that nobody takes connections from.
+                held.forget(worker, &owners);
+            }
             self.sockets.add(held);
         }
         closed.sort_unstable();
+        let mut ending = Vec::with_capacity(closed.len());
         for at in closed.into_iter().rev() {
             let gone = {
                 let mut held = self.sockets.lock();
@@ -366,10 +372,12 @@ impl Engine {
             let id = gone.wanted.listener;
             // The second descriptors go first: see `sockets`.
             drop(gone);
-            tell_all(&self.orders, |_, done| {
-                vec![Order::Unlisten(id, address, done)]
-            })
-            .await;
+            let order = |_, done| vec![Order::Unlisten(id, address, done)];
+            ending.push((listener, address, give_all(&self.orders, order).await));
+        }
+        // Each takes a while to serve the last comers: all at the same time.
+        for (listener, address, given) in ending {
+            given.done().await;
             tracing::info!("listening no more listener={listener} address={address}");
         }
     }

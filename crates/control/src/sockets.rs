@@ -45,6 +45,14 @@ pub(crate) struct Sockets {
     let_go: AtomicBool,
 }
 
+impl Held {
+    /// Lets go of the second descriptors of a worker's sockets. `owners` are the workers of all sockets.
+    pub(crate) fn forget(&mut self, worker: usize, owners: &[usize]) {
+        let mut owners = owners.iter();
+        self.spare.retain(|_| owners.next() != Some(&worker));
+    }
+}
+
 impl Sockets {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Held>> {
         // Each change leaves the list whole.
@@ -291,6 +299,12 @@ mod tests {
         let (first, sockets) = opened.into_iter().next().expect("one address");
         assert_eq!(sockets.len(), workers);
         let at = first.address.to_string();
+        let mut less = open(vec![want(0, &at)], &[held(0, &at)], none, 3).expect("beside");
+        let (less, sockets) = less.first_mut().expect("one address");
+        let owners: Vec<usize> = sockets.iter().map(|(worker, _)| *worker).collect();
+        less.forget(1, &owners);
+        less.forget(7, &owners);
+        assert_eq!((owners.len(), less.spare.len()), (3, 2));
         let again = open(vec![want(1, &at)], &[first], none, workers).expect("our own");
         assert_eq!(again.len(), 1);
         let fault = open(vec![want(1, &at)], &[], none, workers).expect_err("somebody is there");

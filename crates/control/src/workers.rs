@@ -99,32 +99,104 @@ impl Maker {
     }
 }
 
-/// Tells every worker something and waits until all have done it. A worker that is at its end, or
-/// does not come to it in time, is not waited for; the second is warned of.
+/// Orders that workers were given.
+#[derive(Debug)]
+pub(crate) struct Given {
+    due: tokio::time::Instant,
+    waits: Vec<(mpsc::Sender<Order>, usize, oneshot::Receiver<()>)>,
+    failed: Vec<usize>,
+}
+
+/// Tells every worker something and waits until all have done it; gives those that have not. A worker
+/// that is at its end is none of them; one that does not come to it in time is not waited for, and
+/// warned of.
 pub(crate) async fn tell_all(
     workers: &[mpsc::Sender<Order>],
+    order: impl FnMut(usize, Ack) -> Vec<Order>,
+) -> Vec<usize> {
+    give_all(workers, order).await.done().await
+}
+
+/// As [`tell_all`], but what the workers do is still to be waited for.
+pub(crate) async fn give_all(
+    workers: &[mpsc::Sender<Order>],
     mut order: impl FnMut(usize, Ack) -> Vec<Order>,
-) {
-    let due = tokio::time::Instant::now() + ORDER_TIMEOUT;
-    let mut waits = Vec::with_capacity(workers.len());
+) -> Given {
+    let mut given = Given {
+        due: tokio::time::Instant::now() + ORDER_TIMEOUT,
+        waits: Vec::with_capacity(workers.len()),
+        failed: Vec::new(),
+    };
     for (index, worker) in workers.iter().enumerate() {
         let (done, wait) = oneshot::channel();
         let mut late = false;
         for order in order(index, done) {
-            let sent = tokio::time::timeout_at(due, worker.send(order)).await;
+            let sent = tokio::time::timeout_at(given.due, worker.send(order)).await;
             late |= sent.is_err();
         }
         match late {
-            true => tracing::warn!(worker = index, "a worker takes no orders"),
-            false => waits.push((index, wait)),
+            true => {
+                tracing::warn!(worker = index, "a worker takes no orders");
+                given.failed.push(index);
+            }
+            false => given.waits.push((worker.clone(), index, wait)),
         }
     }
-    for (index, wait) in waits {
-        if tokio::time::timeout_at(due, wait).await.is_err() {
-            tracing::warn!(
-                worker = index,
-                "a worker has not carried out an order in 10 s"
-            );
+    given
+}
+
+impl Given {
+    /// Waits until all is done; gives the workers that have not done it.
+    pub(crate) async fn done(mut self) -> Vec<usize> {
+        for (orders, worker, wait) in self.waits {
+            match tokio::time::timeout_at(self.due, wait).await {
+                Ok(Ok(())) => {}
+                // At its end: it has closed its sockets and takes no orders.
+                Ok(Err(_)) if orders.is_closed() => {}
+                Ok(Err(_)) => {
+                    tracing::error!(worker, "a worker could not carry out an order");
+                    self.failed.push(worker);
+                }
+                Err(_) => {
+                    tracing::warn!(worker, "a worker has not carried out an order in 10 s");
+                }
+            }
         }
+        self.failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+
+    const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
+
+    fn unlisten(_: usize, done: Ack) -> Vec<Order> {
+        vec![Order::Unlisten(ListenerId(0), ADDRESS, done)]
+    }
+
+    #[tokio::test]
+    async fn a_dropped_order_is_a_failure_unless_the_worker_ends() {
+        let (mut senders, mut all) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let (sender, orders) = mpsc::channel::<Order>(1);
+            senders.push(sender);
+            all.push(orders);
+        }
+        let (mut ends, mut fails, mut obeys) = (all.remove(0), all.remove(0), all.remove(0));
+        let workers = tokio::spawn(async move {
+            drop(fails.recv().await);
+            if let Some(Order::Unlisten(.., done)) = obeys.recv().await {
+                done.send(()).expect("somebody waits");
+            }
+            ends.close();
+            drop(ends.recv().await);
+            (fails, obeys)
+        });
+        assert_eq!(tell_all(&senders, unlisten).await, [1]);
+        drop(workers.await);
     }
 }
