@@ -225,6 +225,18 @@ impl From<SaveFault> for Fault {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "give the process's user the right to write the file and its folder",
             ),
+            SaveFault::Written(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "look at the file, then POST /reload",
+            ),
+            SaveFault::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "nothing was written; try again in a moment",
+            ),
+            SaveFault::Stopping => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ask the process that takes its place",
+            ),
         };
         Fault::new(status, what, help)
     }

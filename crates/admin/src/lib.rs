@@ -18,5 +18,5 @@ mod socket;
 mod stall;
 
 pub use access::Token;
-pub use serve::{Admin, Listening, serve};
+pub use serve::{Admin, AdminTls, Listening, serve};
 pub use socket::{SocketFault, SocketName, bind};

@@ -179,6 +179,8 @@ pub static ROUTES: &[Route] = &[
             (200, "They are in the file."),
             (409, "There is no file, or it changed since it was read."),
             (422, "The lists in the file cannot be edited; nothing was written."),
+            (500, "The file cannot be written, or what was written is not served; the fault tells which."),
+            STOPPING,
         ]),
     route(Op::Drain, "post", "/drain", "Stops the process: it takes no new connections, and ends when what runs has ended.")
         .guarded()

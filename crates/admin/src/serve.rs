@@ -38,13 +38,35 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct Admin {
     router: Router,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<AdminTls>>,
 }
 
+/// The TLS of an [`Admin`] over TCP.
 #[derive(Debug)]
-struct Tls {
+pub struct AdminTls {
     acceptor: Acceptor,
     timeout: Duration,
+    asks_certificates: bool,
+}
+
+impl AdminTls {
+    /// Prepares it; certificates and keys are read.
+    ///
+    /// # Errors
+    /// When a certificate cannot be used.
+    pub fn new(start: TlsStart) -> io::Result<AdminTls> {
+        let timeout = Duration::from_millis(start.handshake_timeout_ms);
+        let asks_certificates = start.settings.client.is_some();
+        let (acceptor, _) = Acceptor::new(start.settings).map_err(|faults| {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            io::Error::other(format!("admin: TLS: {}", faults.join("; ")))
+        })?;
+        Ok(AdminTls {
+            acceptor,
+            timeout,
+            asks_certificates,
+        })
+    }
 }
 
 /// A socket to serve on.
@@ -57,31 +79,19 @@ pub enum Listening {
 }
 
 impl Admin {
-    /// Prepares it; certificates are read. `token` lets its holders change things over TCP.
-    ///
-    /// # Errors
-    /// When a certificate cannot be used.
-    pub fn new(control: Control, token: Option<Token>, tls: Option<TlsStart>) -> io::Result<Admin> {
-        let asks_certificates = tls.as_ref().is_some_and(|it| it.settings.client.is_some());
-        let tls = tls.map(|start| {
-            let timeout = Duration::from_millis(start.handshake_timeout_ms);
-            let made = Acceptor::new(start.settings);
-            let (acceptor, _) = made.map_err(|faults| {
-                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-                io::Error::other(format!("admin: TLS: {}", faults.join("; ")))
-            })?;
-            Ok::<_, io::Error>(Arc::new(Tls { acceptor, timeout }))
-        });
+    /// The API of this process. `token` lets its holders change things over TCP.
+    pub fn new(control: Control, token: Option<Token>, tls: Option<AdminTls>) -> Admin {
+        let asks_certificates = tls.as_ref().is_some_and(|it| it.asks_certificates);
         let app = Arc::new(App {
             wrong_tokens: WrongTokens::default(),
             control,
             token,
             asks_certificates,
         });
-        Ok(Admin {
+        Admin {
             router: router(app),
-            tls: tls.transpose()?,
-        })
+            tls: tls.map(Arc::new),
+        }
     }
 }
 

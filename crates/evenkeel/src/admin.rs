@@ -2,10 +2,10 @@
 
 use std::net::ToSocketAddrs;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use keel_admin::{Admin, Listening, SocketName, Token};
+use keel_admin::{Admin, AdminTls, Listening, SocketName, Token};
 use keel_config::Model;
 use keel_config::model::{self, EndpointHost};
 use keel_control::{Control, TlsStart};
@@ -45,7 +45,7 @@ pub fn bind(
     if let Some(path) = &admin.socket {
         let shown = path.display().to_string();
         let missing = path.parent().filter(|it| !it.exists());
-        let folder = missing.map(std::path::Path::to_path_buf);
+        let folder = missing.map(Path::to_path_buf);
         let local = match inherited.take_unix(NAME, &shown) {
             Some(local) => Ok(local),
             None => keel_admin::bind(path),
@@ -100,11 +100,25 @@ fn tcp(
     Ok(bound)
 }
 
+/// Names of unix sockets that the process before had and that nobody took: its listener has moved. To be asked after
+/// [`bind`], and removed once this process has taken over.
+pub fn left(inherited: &Inherited) -> Vec<SocketName> {
+    let left = inherited.left().into_iter();
+    left.filter(|it| it.listener == NAME && it.address.contains('/'))
+        .map(|it| SocketName::note(Path::new(&it.address)))
+        .collect()
+}
+
+/// The TLS of the API over TCP. Its key may be root's.
+pub fn tls(start: Option<TlsStart>) -> Result<Option<AdminTls>> {
+    Ok(start.map(AdminTls::new).transpose()?)
+}
+
 /// The API of a process that serves this.
-pub fn api(model: &Model, control: Control, tls: Option<TlsStart>) -> Result<Admin> {
+pub fn api(model: &Model, control: Control, tls: Option<AdminTls>) -> Admin {
     let token = model.admin.as_ref().and_then(|it| it.token.as_ref());
     let token = token.map(|it| Token::new(it.value.reveal().to_owned()));
-    Ok(Admin::new(control, token, tls)?)
+    Admin::new(control, token, tls)
 }
 
 impl Sockets {

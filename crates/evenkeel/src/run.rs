@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use keel_admin::SocketName;
 use keel_config::Model;
 use keel_config::model::LogTarget;
 use keel_control::{BeforeServing, Compiled, Running, Start, start};
@@ -41,7 +42,10 @@ pub fn serve(
     let outcome = runtime.block_on(serve_on(model, compiled, file, parent, program));
     // Look-ups of names run on threads of their own and cannot be stopped: nobody waits for them.
     runtime.shutdown_background();
-    let running = outcome?;
+    let Some(running) = outcome? else {
+        tracing::info!("stopped before it served");
+        return Ok(());
+    };
     if !running.is_over() {
         bail!("stopped without waiting for what still ran");
     }
@@ -56,29 +60,41 @@ async fn serve_on(
     file: Option<&Path>,
     parent: &mut Parent,
     program: Program,
-) -> Result<Running> {
+) -> Result<Option<Running>> {
     let upgrade_timeout = model.process.upgrade_timeout;
     let carried = parent.receive()?;
     // Whatever can fail comes before the first client is let in.
     let book = SocketBook::new();
     let admin = admin::bind(model.admin.as_ref(), &mut parent.inherited, &book)?;
     let before_serving = before_serving(&model, &book, admin.names())?;
-    let (admin_model, admin_tls) = (model.clone(), compiled.admin_tls.clone());
-    let running = start(Start {
+    let (admin_model, admin_tls) = (model.clone(), admin::tls(compiled.admin_tls.clone())?);
+    let replaces = carried.is_some();
+    let left = match replaces {
+        true => admin::left(&parent.inherited),
+        false => Vec::new(),
+    };
+    // From here on a stop ends nothing by itself: a process that takes over may be asked to end, and its
+    // workers may accept already.
+    let mut heard = Heard::new()?;
+    let starting = start(Start {
         model,
         compiled,
         file: file.map(Path::to_path_buf),
         sockets: std::mem::take(&mut parent.inherited),
         carried,
         before_serving,
-    })
-    .await?;
+    });
+    let running = tokio::select! {
+        biased;
+        started = starting => started?,
+        () = heard.stop(), if !replaces => return Ok(None),
+    };
     for bind in &running.binds {
         let (listener, address) = (&bind.listener, bind.address);
         tracing::info!("listening listener={listener} address={address}");
     }
     let stop_admin = Drain::new();
-    let api = admin::api(&admin_model, running.control.clone(), admin_tls)?;
+    let api = admin::api(&admin_model, running.control.clone(), admin_tls);
     let admin = admin.serve(&api, &stop_admin);
     let service = Service {
         running,
@@ -88,9 +104,8 @@ async fn serve_on(
         program,
         upgrade_timeout,
     };
-    // Heard before anybody is told that there is somebody to signal.
-    let heard = Heard::new()?;
     service.is_ready(parent)?;
+    left.iter().for_each(SocketName::remove);
     let every = parent.watchdog;
     let alive = || {
         // Once another process has taken over, that is the one which is watched.
@@ -116,7 +131,7 @@ async fn serve_on(
     stop_admin.begin();
     // Whoever asked for the end over it has its answer first.
     admin.end().await;
-    Ok(service.running)
+    Ok(Some(service.running))
 }
 
 /// What has to be done as root, when the process is to become another user.

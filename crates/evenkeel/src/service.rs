@@ -41,6 +41,11 @@ pub struct Service {
     pub upgrade_timeout: Duration,
 }
 
+/// How long a new process may take to be ready or to end, once this one is to stop.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+/// How often it is looked whether there is a new process to be told.
+const STOP_POLL: Duration = Duration::from_millis(20);
+
 /// What came of an upgrade. What was handed over is held still until that is known, and known to everybody.
 type Made = (Result<Taken, UpgradeFault>, Option<Standstill>);
 
@@ -76,6 +81,23 @@ impl Heard {
             upgrade: hear(SignalKind::user_defined2(), "SIGUSR2")?,
         })
     }
+
+    /// Waits for a signal that says stop.
+    pub async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Whether such a signal is there.
+    async fn is_stop(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
 }
 
 impl Service {
@@ -91,7 +113,8 @@ impl Service {
             "ready"
         );
         parent.ready(self.running.taken.clone())?;
-        self.notify.ready(&self.status());
+        let (control, workers) = (&self.running.control, self.running.workers);
+        self.notify.ready(&status(control, workers));
         Ok(())
     }
 
@@ -106,13 +129,29 @@ impl Service {
         let mut look = tokio::time::interval(Duration::from_millis(500));
         let mut upgrading: Option<Upgrading> = None;
         // Asked for during an upgrade: the new process may have read the file before it was changed.
-        let mut reload = false;
+        let (mut reload, mut reopen) = (false, false);
         loop {
             tokio::select! {
-                _ = heard.terminate.recv() => return Ok(stopped(upgrading)),
-                _ = heard.interrupt.recv() => return Ok(stopped(upgrading)),
-                () = self.running.control.stop_asked() => return Ok(stopped(upgrading)),
+                // A process that has taken over is not undone by a stop in the same moment.
+                biased;
+                (outcome, still) = outcome_of(&mut upgrading) => {
+                    let asked = upgrading.take().and_then(|it| it.asked);
+                    if let Some(pid) = self.upgraded(outcome, asked) {
+                        self.let_go(still);
+                        let stop = heard.is_stop().await;
+                        let wanted = [(reopen, Signal::USR1), (reload, Signal::HUP), (stop, Signal::TERM)];
+                        for (_, signal) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
+                            pass_on(pid, signal);
+                        }
+                        return Ok(End::Replaced(pid));
+                    }
+                    (reload, reopen) = (false, false);
+                }
+                _ = heard.terminate.recv() => return Ok(self.stopped(upgrading).await),
+                _ = heard.interrupt.recv() => return Ok(self.stopped(upgrading).await),
+                () = self.running.control.stop_asked() => return Ok(self.stopped(upgrading).await),
                 _ = heard.reopen.recv() => {
+                    reopen |= upgrading.is_some();
                     tracing::info!("opening the access logs anew");
                     self.running.reopen_logs();
                 }
@@ -126,24 +165,51 @@ impl Service {
                 Some(request) = requests.recv() => {
                     self.begin_upgrade(&mut upgrading, &request.by, Some(request.done));
                 }
-                (outcome, still) = outcome_of(&mut upgrading) => {
-                    let asked = upgrading.take().and_then(|it| it.asked);
-                    if let Some(pid) = self.upgraded(outcome, asked) {
-                        // Changes that wait are refused from here on: nobody would see them.
-                        self.running.begin_drain_replaced();
-                        drop(still);
-                        if reload {
-                            hang_up(pid);
-                        }
-                        return Ok(End::Replaced(pid));
-                    }
-                    reload = false;
-                }
                 _ = look.tick() => {
                     anyhow::ensure!(!self.running.has_failed(), "a worker ended by itself");
                 }
             }
         }
+    }
+
+    /// Changes that wait are refused from here on: nobody would see them.
+    fn let_go(&self, still: Option<Standstill>) {
+        self.running.begin_drain_replaced();
+        drop(still);
+    }
+
+    /// A stop ends an upgrade that goes on. The new process may accept already: it is asked to end,
+    /// and killed only when it neither says that it is ready nor ends.
+    async fn stopped(&self, upgrading: Option<Upgrading>) -> End {
+        let Some(mut upgrading) = upgrading else {
+            return End::Stopped;
+        };
+        let due = tokio::time::Instant::now() + STOP_GRACE;
+        let mut told = 0;
+        while tokio::time::Instant::now() < due {
+            let pid = upgrading.pid.load(Ordering::Acquire);
+            if told == 0 && pid != 0 {
+                pass_on(pid, Signal::TERM);
+                told = pid;
+            }
+            tokio::select! {
+                biased;
+                made = &mut upgrading.outcome => {
+                    let (outcome, still) = made.unwrap_or((Err(UpgradeFault::Prepare), None));
+                    let Some(pid) = self.upgraded(outcome, upgrading.asked) else {
+                        return End::Stopped;
+                    };
+                    self.let_go(still);
+                    if told == 0 {
+                        pass_on(pid, Signal::TERM);
+                    }
+                    return End::Replaced(pid);
+                }
+                () = tokio::time::sleep(STOP_POLL) => {}
+            }
+        }
+        pass_on(upgrading.pid.load(Ordering::Acquire), Signal::KILL);
+        End::Stopped
     }
 
     /// Stops accepting. What runs may finish.
@@ -169,31 +235,18 @@ impl Service {
         }
     }
 
-    fn status(&self) -> String {
-        let count = |n: usize, what: &str| match n {
-            1 => format!("1 {what}"),
-            _ => format!("{n} {what}s"),
-        };
-        format!(
-            "serving: {}, {}",
-            count(self.running.binds.len(), "address"),
-            count(self.running.workers, "worker")
-        )
-    }
-
     /// What came of it is logged by the control plane; other signals are heard meanwhile.
     fn reload(&self) {
-        let (control, notify, status) = (
-            self.running.control.clone(),
-            self.notify.clone(),
-            self.status(),
-        );
+        let (control, notify) = (self.running.control.clone(), self.notify.clone());
+        let workers = self.running.workers;
         notify.reloading();
         tokio::spawn(async move {
-            match control.reload(Actor::new("SIGHUP")).await {
-                Ok(_) => notify.ready(&status),
-                Err(_) => notify.ready(&format!("{status}; the last reload was refused")),
+            let failed = control.reload(Actor::new("SIGHUP")).await.is_err();
+            let mut told = status(&control, workers);
+            if failed {
+                told.push_str("; the last reload was refused");
             }
+            notify.ready(&told);
         });
     }
 
@@ -289,18 +342,23 @@ async fn outcome_of(upgrading: &mut Option<Upgrading>) -> Made {
     }
 }
 
-/// Passes a SIGHUP on to the process that has taken over.
-fn hang_up(pid: u32) {
+/// Passes a signal on to the new process; to nobody when the id is 0.
+fn pass_on(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _gone = kill_process(pid, Signal::HUP);
+        let _gone = kill_process(pid, signal);
     }
 }
 
-/// A stop ends an upgrade that goes on: the new process is of no use to anybody.
-fn stopped(upgrading: Option<Upgrading>) -> End {
-    let pid = upgrading.map_or(0, |it| it.pid.load(Ordering::Acquire));
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _gone = kill_process(pid, Signal::KILL);
+/// What the supervisor is told: what is listened on changes with reloads.
+fn status(control: &Control, workers: usize) -> String {
+    let status = control.status();
+    let addresses = status.model().listeners.iter().map(|it| it.binds.len());
+    let addresses = match addresses.sum::<usize>() {
+        1 => "1 address".to_owned(),
+        count => format!("{count} addresses"),
+    };
+    match workers {
+        1 => format!("serving: {addresses}, 1 worker"),
+        _ => format!("serving: {addresses}, {workers} workers"),
     }
-    End::Stopped
 }

@@ -85,6 +85,11 @@ impl Lineage {
         ready_pids(&self.log())
     }
 
+    /// All that were started for an upgrade, whether they came to serve or not.
+    pub fn started(&self) -> Vec<u32> {
+        started_pids(&self.log())
+    }
+
     /// Their folder.
     pub fn dir(&self) -> &Path {
         self.scratch.path()

@@ -78,6 +78,7 @@ mod tls_routes;
 mod tls_servers;
 mod upgrade;
 mod upgrade_binary;
+mod upgrade_stop;
 mod websocket;
 
 /// The shortest request.

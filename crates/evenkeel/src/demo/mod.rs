@@ -120,7 +120,7 @@ fn serve_admin(model: &Model, running: &Running, stop: &Drain) -> Result<SocketA
     )?;
     let bound = sockets.tcp.first().context("no admin listener")?;
     let address = bound.address;
-    sockets.serve(&admin::api(model, running.control.clone(), None)?, stop);
+    sockets.serve(&admin::api(model, running.control.clone(), None), stop);
     Ok(address)
 }
 

@@ -1,0 +1,103 @@
+//! Signals and changes of place in the moment of an upgrade: nobody is left behind, and no name.
+
+use std::time::Duration;
+
+use keel_testkit::binary::evenkeel;
+use keel_testkit::process::signal;
+use keel_testkit::proxy::simple;
+use keel_testkit::scratch::Scratch;
+use keel_testkit::wait::until_true;
+use keel_testkit::{Ask, Origin};
+use rustix::process::Signal;
+
+use crate::lineage::{Lineage, await_alone, is_running};
+
+/// One origin, and the admin socket under this name.
+fn config(origin: &Origin, socket: &str) -> String {
+    format!(
+        "{}admin: {{ bind: \"127.0.0.1:0\", socket: \"@DIR@/{socket}\" }}\n",
+        simple(&[origin.address()], "", "workers: 2")
+    )
+}
+
+/// Asks for an upgrade and waits until the new program is started.
+fn begin(lineage: &Lineage) {
+    signal(lineage.pid(), Signal::USR2);
+    until_true("the new program is started", || {
+        lineage.started().len() == 1
+    });
+}
+
+#[test]
+fn a_stop_during_an_upgrade_leaves_nobody_behind() {
+    let origin = Origin::echo();
+    for delay in [0, 10, 30, 60, 100] {
+        let mut lineage =
+            Lineage::start_with(Scratch::new(), &config(&origin, "admin.sock"), |it| it);
+        let old = lineage.pid();
+        begin(&lineage);
+        std::thread::sleep(Duration::from_millis(delay));
+        signal(old, Signal::TERM);
+        lineage.await_end(old);
+        let new = lineage.started()[0];
+        // A stop that comes after it is for the process that was replaced: whoever stops a service signals both.
+        if lineage.log().contains("replaced: this process") {
+            signal(new, Signal::TERM);
+        }
+        lineage.await_end(new);
+        let log = lineage.log();
+        assert!(!lineage.dir().join("admin.sock").exists(), "{delay}: {log}");
+        assert!(!log.contains("panicked"), "{delay}: {log}");
+    }
+}
+
+#[test]
+fn a_new_program_that_does_not_heed_the_stop_is_killed() {
+    let origin = Origin::echo();
+    let mut lineage = Lineage::start(&config(&origin, "admin.sock"));
+    lineage.replace_binary("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.1; done\n");
+    let old = lineage.pid();
+    begin(&lineage);
+    let new = lineage.started()[0];
+    until_true("it runs", || is_running(new));
+    signal(old, Signal::TERM);
+    lineage.await_end(old);
+    lineage.await_end(new);
+    assert!(!lineage.dir().join("admin.sock").exists());
+}
+
+#[test]
+fn signals_during_an_upgrade_reach_the_new_process() {
+    const OPENED: &str = "opening the access logs anew";
+
+    let origin = Origin::echo();
+    let mut lineage = Lineage::start(&config(&origin, "admin.sock"));
+    let program = evenkeel().display().to_string();
+    lineage.replace_binary(&format!("#!/bin/sh\nsleep 1\nexec {program} \"$@\"\n"));
+    let old = lineage.pid();
+    begin(&lineage);
+    signal(old, Signal::USR1);
+    until_true("both have opened them", || {
+        lineage.log().matches(OPENED).count() == 2
+    });
+    await_alone(&mut lineage);
+    assert_ne!(lineage.pid(), old);
+    lineage.stop();
+}
+
+#[test]
+fn an_admin_socket_that_moves_leaves_no_name() {
+    let origin = Origin::echo();
+    let mut lineage = Lineage::start(&config(&origin, "one.sock"));
+    let at = |name: &str| lineage.dir().join(name);
+    let (one, two) = (at("one.sock"), at("two.sock"));
+    assert!(one.exists());
+    lineage.configure(&config(&origin, "two.sock"));
+    lineage.upgrade();
+    await_alone(&mut lineage);
+    until_true("the old name is gone", || !one.exists());
+    assert!(two.exists());
+    Ask::get(lineage.address(), "/").send().expect(200);
+    lineage.stop();
+    assert!(!two.exists());
+}
