@@ -315,6 +315,7 @@ pub(crate) fn take(
     tries.admission.enter(plan).map_err(|_| Unserved::Full)?;
     let mut closed_for_ms = None;
     let mut anew = tries.asks_again();
+    let mut tried = tries.out.len();
     loop {
         let ask = Ask {
             now_ms: walk.worker.clock.now_ms(),
@@ -326,6 +327,8 @@ pub(crate) fn take(
         let selected = match choose(walk, plan, &ask, why) {
             Ok(selected) => selected,
             Err(SelectFault::AllFull) => {
+                // Breakers that refuse now may not do so when it looks again.
+                tries.out.truncate(tried);
                 if tries.is_first() {
                     // Whoever waits is not under way.
                     tries.admission.leave();
@@ -334,6 +337,7 @@ pub(crate) fn take(
             }
             Err(SelectFault::AllTried) if anew => {
                 anew = false;
+                tried = 0;
                 tries.out.clear();
                 continue;
             }

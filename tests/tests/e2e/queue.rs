@@ -257,3 +257,51 @@ fn a_call_of_grpc_waits_no_longer_than_its_deadline() {
     gate.open();
     held.answer().expect(200);
 }
+
+#[test]
+fn whoever_waits_sees_that_a_breaker_has_closed() {
+    let (probed, held) = (Arc::new(Gate::new()), Arc::new(Gate::new()));
+    let gate = Arc::clone(&probed);
+    let a = Origin::scripted(move |stage| {
+        while let Some(request) = stage.request() {
+            let status = match request.head.target.as_str() {
+                "/bad" => 500,
+                "/probe" => {
+                    gate.wait();
+                    200
+                }
+                _ => 200,
+            };
+            stage.send(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n"));
+        }
+    });
+    let b = gated(&held);
+    let proxy = Proxy::start(&format!(
+        "workers: 1\nlisteners: {{ web: {{ bind: \"127.0.0.1:0\" }} }}\n\
+         routes: [ {{ name: all, pool: app }} ]\n\
+         pools: {{ app: {{ servers: [ \"{}\", {{ address: \"{}\", max_connections: 1 }} ], max_fails: 0, \
+         server_breaker: {{ errors: 10%, volume: 1, open: 500ms, probes: 2 }}, queue: {{ wait: 5s }} }} }}\n",
+        a.address(),
+        b.address()
+    ));
+    let mut first = [proxy.wire(), proxy.wire()];
+    for wire in &mut first {
+        wire.send(GET);
+    }
+    until_true("b is full", || b.requests() == 1);
+    proxy.get("/bad").expect(500);
+    std::thread::sleep(Duration::from_millis(700));
+    // The server is back for the balancer; its breaker wants to see more, and lets few through.
+    proxy.get("/").expect(200);
+    let mut probes: Vec<_> = (0..4).map(|_| proxy.wire()).collect();
+    for wire in &mut probes {
+        wire.send("GET /probe HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    until_true("some wait", || metric(&proxy, WAITING) >= 1);
+    std::thread::sleep(Duration::from_millis(250));
+    probed.open();
+    for wire in &mut probes {
+        wire.answer().expect(200);
+    }
+    held.open();
+}
