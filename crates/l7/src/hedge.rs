@@ -225,7 +225,10 @@ fn hedge<'a>(
     tries.out.extend(runners.iter().map(|it| it.taken.index));
     let taken = match take(walk, tries, For::Hedge) {
         Ok(taken) => taken,
-        Err(Unserved::Full | Unserved::Kind(_)) => return false,
+        Err(Unserved::Full | Unserved::Kind(_)) => {
+            tries.out.truncate(before);
+            return false;
+        }
     };
     // Asked last: what is spent is spent.
     let now_ms = walk.worker.clock.now_ms();

@@ -314,7 +314,8 @@ pub(crate) fn take(
     let plan = tries.plan;
     tries.admission.enter(plan).map_err(|_| Unserved::Full)?;
     let mut closed_for_ms = None;
-    let mut anew = tries.asks_again();
+    // A hedge does not go where its request is.
+    let mut anew = why == For::Request && tries.asks_again();
     let mut tried = tries.out.len();
     loop {
         let ask = Ask {

@@ -204,3 +204,12 @@ fn when_all_fail_it_is_a_failure_and_others_are_tried() {
     let proxy = Proxy::before_with(&servers[..2], keys, "");
     proxy.get("/").expect_error(502, "Backend-Unavailable");
 }
+
+#[test]
+fn a_hedge_never_goes_where_its_request_is() {
+    let origin = Origin::named("only");
+    let keys = "hedge: { after: 50ms, extra: 3 }, retry: { backoff: 20ms }";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "");
+    proxy.get("/delay/400").expect(200);
+    assert_eq!((origin.requests(), metric(&proxy, HEDGED)), (1, 0));
+}
