@@ -205,9 +205,14 @@ fn poll_runners(
 impl Runner<'_> {
     /// When the attempt is overdue, and what that means then.
     fn due(&self, times: &Times) -> (u64, Kind) {
-        match self.progress.sent_ms.get() {
+        let due = match self.progress.sent_ms.get() {
             Some(sent_ms) => (times.answer_due(sent_ms), Kind::AnswerTimeout),
             None => (self.connect_due_ms, self.progress.overdue.get()),
+        };
+        // 0 is no cut. The walk waits on no server of its own here: each has its own cut.
+        match self.taken.permit.state().cut_at_ms() {
+            at_ms if at_ms != 0 && at_ms < due.0 => (at_ms, Kind::ServerDrained),
+            _ => due,
         }
     }
 }

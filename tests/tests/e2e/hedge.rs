@@ -213,3 +213,25 @@ fn a_hedge_never_goes_where_its_request_is() {
     proxy.get("/delay/400").expect(200);
     assert_eq!((origin.requests(), metric(&proxy, HEDGED)), (1, 0));
 }
+
+#[test]
+fn a_drain_with_a_limit_cuts_a_race() {
+    let (mute, live) = (silent(), Origin::named("live"));
+    let proxy = Proxy::start(&format!(
+        "listeners: {{ web: {{ bind: \"127.0.0.1:0\" }} }}\nroutes: [ {{ pool: app }} ]\n\
+         pools: {{ app: {{ servers: [ {{ name: mute, address: \"{}\" }}, {{ address: \"{}\", tier: 1 }} ], \
+         hedge: {{ after: 20s, max: 30s }} }} }}\n\
+         admin: {{ bind: \"127.0.0.1:0\", socket: \"@DIR@/admin.sock\" }}\n",
+        mute.address(),
+        live.address()
+    ));
+    let mut wire = proxy.wire();
+    wire.send(crate::GET);
+    until_true("the silent one is asked", || mute.requests() == 1);
+    let start = Instant::now();
+    let socket = proxy.dir().join("admin.sock").display().to_string();
+    let drain = ["server", "drain", "app", "mute", "--limit", "1s"];
+    Proxy::run(&[&drain[..], &["--socket", &socket]].concat()).expect(0);
+    assert_eq!(wire.answer().expect(200).origin(), "live");
+    assert!(start.elapsed() < Duration::from_secs(8));
+}
