@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use keel_http::BodyLength;
 use keel_net::Buf;
-use keel_observe::{InFlight, ServerMetrics};
+use keel_observe::{InFlight, Refusal, ServerMetrics};
 use keel_types::ServerIndex;
 
 use crate::connect::{Reach, connect_due_ms};
@@ -25,7 +25,7 @@ use crate::exchange::{Attempt, Detached, Exchange};
 use crate::forward::{STALE_MAX, is_stale, kept, note_failure};
 use crate::io::Io;
 use crate::link::Link;
-use crate::protect::{For, Taken, Unserved, take};
+use crate::protect::{For, RETRY_AFTER_S, Taken, Unserved, refuse, take};
 use crate::relay::{Encode, RelayFault};
 use crate::retry::Tries;
 use crate::send::{open_stream, poll_answer, write_head};
@@ -58,7 +58,6 @@ struct Runner<'a> {
     is_extra: bool,
     in_flight: InFlight,
     progress: Rc<Progress>,
-    connect_due_ms: u64,
 }
 
 /// How an attempt ended: its link, with the answer in its exchange.
@@ -74,6 +73,8 @@ struct Progress {
     /// When all of it was sent; `None` before that.
     sent_ms: Cell<Option<u64>>,
     sent_bytes: Cell<u64>,
+    /// When the connect is overdue.
+    connect_due_ms: Cell<u64>,
     /// What it means when the connect is overdue.
     overdue: Cell<Kind>,
 }
@@ -102,6 +103,9 @@ pub(crate) async fn race<'a>(
         let nap = due_us.map(|due_us| Duration::from_micros(due_us.saturating_sub(gone_us)));
         match run(walk, route, plan, &mut runners, nap).await? {
             Step::Won(won) => break won,
+            Step::Lost(Kind::PoolLimit) => {
+                return Err(refuse(walk, plan, Refusal::Limit, RETRY_AFTER_S));
+            }
             Step::Lost(kind) => return Err(kind),
             Step::Due => {
                 walk.worker.clock.tick();
@@ -207,7 +211,10 @@ impl Runner<'_> {
     fn due(&self, times: &Times) -> (u64, Kind) {
         let due = match self.progress.sent_ms.get() {
             Some(sent_ms) => (times.answer_due(sent_ms), Kind::AnswerTimeout),
-            None => (self.connect_due_ms, self.progress.overdue.get()),
+            None => {
+                let progress = &self.progress;
+                (progress.connect_due_ms.get(), progress.overdue.get())
+            }
         };
         // 0 is no cut. The walk waits on no server of its own here: each has its own cut.
         match self.taken.permit.state().cut_at_ms() {
@@ -263,7 +270,8 @@ fn start<'a>(
         .metrics
         .server(plan.pool.id, ServerIndex(server as u32));
     let now_ms = walk.worker.clock.now_ms();
-    let connect_due_ms = connect_due_ms(walk, route, plan, now_ms);
+    // From 0, so that this is how long one may take.
+    let connect_ms = connect_due_ms(walk, route, plan, 0);
     let mut head = walk.worker.bufs.take_string();
     write_head(&mut head, walk, route, plan, (server, BodyLength::Empty));
     let mut ex = walk.worker.take_exchange();
@@ -275,6 +283,7 @@ fn start<'a>(
         sent_us: Cell::new(walk.worker.clock.now_us()),
         sent_ms: Cell::new(None),
         sent_bytes: Cell::new(0),
+        connect_due_ms: Cell::new(now_ms.saturating_add(connect_ms)),
         overdue: Cell::new(Kind::ConnectTimeout),
     });
     let ask = AskOne {
@@ -284,6 +293,7 @@ fn start<'a>(
         head,
         metrics,
         progress: progress.clone(),
+        connect_ms,
         kept: kept(walk, plan, server, false),
     };
     Runner {
@@ -292,7 +302,6 @@ fn start<'a>(
         is_extra,
         in_flight: metrics.begin(),
         progress,
-        connect_due_ms,
     }
 }
 
@@ -304,6 +313,8 @@ struct AskOne<'a> {
     head: Vec<u8>,
     metrics: &'a ServerMetrics,
     progress: Rc<Progress>,
+    /// How long a connect may take.
+    connect_ms: u64,
     kept: Option<Link>,
 }
 
@@ -346,6 +357,9 @@ impl AskOne<'_> {
     async fn open(&self) -> Result<Link, Kind> {
         let start = self.worker.clock.tick();
         self.progress.sent_ms.set(None);
+        // Anew: a kept connection that proved stale may have taken all the time of the first.
+        let due_ms = (start / 1000).saturating_add(self.connect_ms);
+        self.progress.connect_due_ms.set(due_ms);
         let reach = Reach::new(self.worker, self.plan, self.server, false);
         let mut reaching = pin!(reach.link());
         let link = poll_fn(|cx| {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use keel_testkit::h2::Event;
 use keel_testkit::h2::frame::code;
+use keel_testkit::origin::Gate;
 use keel_testkit::wait::until_true;
 use keel_testkit::{Ask, H2Origin, H2Wire, Origin, Proxy, Reply};
 
-use crate::protect::metric;
+use crate::protect::{gated, metric};
 
 const HEDGED: &str = "evenkeel_pool_hedged_requests_total{pool=\"app\"}";
 const WON: &str = "evenkeel_pool_hedges_won_total{pool=\"app\"}";
@@ -234,4 +235,42 @@ fn a_drain_with_a_limit_cuts_a_race() {
     Proxy::run(&[&drain[..], &["--socket", &socket]].concat()).expect(0);
     assert_eq!(wire.answer().expect(200).origin(), "live");
     assert!(start.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn a_stale_connection_takes_no_time_from_the_next() {
+    let origin = Origin::scripted(|stage| {
+        if stage.request().is_some() {
+            stage.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+        // The second request over a connection is not answered.
+        if stage.request().is_some() {
+            std::thread::sleep(Duration::from_millis(1_500));
+        }
+    });
+    let keys = "timeouts: { connect: 1s }, retry: { tries: 1 }, hedge: { after: 20s, max: 30s }";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
+    let mut wire = proxy.wire();
+    for _ in 0..2 {
+        wire.ask(crate::GET).expect(200);
+    }
+    assert_eq!(origin.connections(), 2);
+}
+
+#[test]
+fn a_race_that_gets_no_connection_is_refused() {
+    let gate = Arc::new(Gate::new());
+    let origin = gated(&gate);
+    let keys =
+        "limits: { connections: 1 }, timeouts: { connect: 500ms }, hedge: { after: 20s, max: 30s }";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "");
+    let mut held = proxy.wire();
+    held.send(crate::GET);
+    until_true("one is at the server", || origin.requests() == 1);
+    let refused = proxy.get("/").expect_error(503, "Pool-Limit");
+    assert_eq!(refused.header("retry-after").as_deref(), Some("1"));
+    let limit = "evenkeel_pool_refused_requests_total{pool=\"app\",reason=\"limit\"}";
+    assert_eq!(metric(&proxy, limit), 1);
+    gate.open();
+    held.answer().expect(200);
 }
