@@ -159,7 +159,6 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     let model = Arc::new(start.model);
     let workers = worker_count(&model);
     let connections_max = connections(&model, workers);
-    let replaces = start.carried.is_some();
     let carried = start.carried.as_deref();
     let carried = carried.map_or_else(Carried::default, Carried::read);
     let (names, changes) = Names::start(carried.names());
@@ -184,7 +183,6 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     let assembled = assembly.build(in_force, compiled)?;
     let watching = assembled.watch.spawn().map_err(StartFault::Thread)?;
     let maker = Arc::new(Maker {
-        serving: assembled.serving.clone(),
         logs: logs.clone(),
         base,
         drain: Drain::new(),
@@ -196,11 +194,11 @@ pub async fn start(start: Start) -> Result<Running, StartFault> {
     let sets = hold(&sockets, opened, workers);
     start.before_serving.run(&sockets)?;
     assembled.ground.secret.keep(&model.state.value);
-    if replaces {
+    if start.carried.is_some() {
         assembled.status.tally.upgraded(carried.upgrades);
     }
     let checker = begin_checks(&assembled, carried).await;
-    let (threads, orders) = workers::spawn(&maker, sets)?;
+    let (threads, orders) = workers::spawn(&maker, &assembled.serving, sets)?;
     let engine = Engine::new(
         assembled,
         (model, overlay),

@@ -10,6 +10,7 @@ use keel_testkit::wait::until_true;
 use keel_testkit::{Origin, Proxy, Reply, get};
 use serde_json::Value;
 
+use crate::lineage::{Lineage, await_alone, is_running};
 use crate::reload_connections::reload;
 
 /// A server whose `/health` says what it is told to; everything else is answered with its name.
@@ -313,4 +314,32 @@ fn what_cannot_be_checked_is_refused_with_its_place() {
             .expect(2)
             .says(&[":3:", says]);
     }
+}
+
+/// A process that was replaced may live as long as its tunnels; servers are checked by the new one alone.
+#[test]
+fn a_process_that_was_replaced_checks_nobody() {
+    let (origin, sockets) = (Origin::named("a"), Origin::websocket());
+    let mut lineage = Lineage::start(&format!(
+        "listeners: {{ web: {{ bind: \"127.0.0.1:0\" }} }}\n\
+         routes:\n  - {{ name: chat, match: {{ path: /chat }}, pool: chat }}\n  - {{ name: all, pool: app }}\n\
+         pools:\n  chat: {{ servers: [\"{}\"] }}\n  \
+         app: {{ servers: [\"{}\"], health: {{ http: {{ path: /health }}, every: 100ms, timeout: 50ms }} }}\n",
+        sockets.address(),
+        origin.address(),
+    ));
+    let (address, first) = (lineage.address(), lineage.pid());
+    let tcp = std::net::TcpStream::connect(address).unwrap();
+    let (socket, _) = tungstenite::client(format!("ws://{address}/chat"), tcp).unwrap();
+    lineage.upgrade();
+    let before = origin.requests();
+    std::thread::sleep(Duration::from_secs(3));
+    let checks = origin.requests() - before;
+    assert!(is_running(first), "it has a tunnel");
+    assert!(
+        (5..45).contains(&checks),
+        "{checks} checks in 3 s, one each 100 ms"
+    );
+    drop(socket);
+    await_alone(&mut lineage);
 }
