@@ -61,6 +61,8 @@ pub enum Denied {
     },
     /// The token is wrong.
     Token,
+    /// A browser asks, for a page of somebody else.
+    CrossSite,
 }
 
 /// Whether a peer may use the API at all.
@@ -85,6 +87,12 @@ pub fn may_change(
             certificate,
         } => (address, certificate),
     };
+    // A browser shows its user's certificate whoever's page asks, and says on whose behalf (Fetch section 3.1, Fetch Metadata section 2.3).
+    let site = headers.get("sec-fetch-site");
+    let is_own = site.is_none_or(|it| it == "none" || it == "same-origin");
+    if headers.contains_key(header::ORIGIN) || !is_own {
+        return Err(Denied::CrossSite);
+    }
     if let Some(subject) = certificate {
         return Ok(Actor::new(format!("certificate {subject} at {address}")));
     }
@@ -147,6 +155,30 @@ mod tests {
             asks(&local, None, None).as_deref(),
             Ok("admin socket uid 33")
         );
+    }
+
+    #[test]
+    fn a_page_of_another_site_changes_nothing() {
+        let token = Token::new("0123456789abcdef".to_owned());
+        for (name, value, fine) in [
+            ("origin", "https://evil.test", false),
+            ("origin", "null", false),
+            ("sec-fetch-site", "cross-site", false),
+            ("sec-fetch-site", "same-site", false),
+            ("sec-fetch-site", "none", true),
+            ("sec-fetch-site", "same-origin", true),
+            ("x-other", "cross-site", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().expect("a value"));
+            let auth = "Bearer 0123456789abcdef".parse().expect("a value");
+            headers.insert(header::AUTHORIZATION, auth);
+            for peer in [remote(Some("CN=ops")), remote(None)] {
+                let asked = may_change(&peer, &headers, Some(&token), true);
+                assert_eq!(asked.is_ok(), fine, "{name}: {value}");
+                assert!(fine || asked == Err(Denied::CrossSite));
+            }
+        }
     }
 
     #[test]

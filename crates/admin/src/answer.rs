@@ -116,6 +116,11 @@ impl From<Denied> for Fault {
                 "the token is wrong",
                 "send that of `admin: { token: … }`, without quotes",
             ),
+            Denied::CrossSite => Fault::new(
+                StatusCode::FORBIDDEN,
+                "a web page may not change anything here",
+                "send no `Origin` and no `Sec-Fetch-Site` of another site: use `evenkeel` or curl, not a browser",
+            ),
             Denied::Nothing { token: true, .. } => Fault::new(
                 StatusCode::UNAUTHORIZED,
                 "this needs the token",

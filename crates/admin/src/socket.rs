@@ -1,13 +1,18 @@
 //! The unix socket: made for its owner alone, in the place of one that nobody listens on any more.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
 /// Longest path of a socket: `sun_path` of Linux has 108 bytes, the last of which is 0.
 const PATH_BYTES_MAX: usize = 107;
+/// Connections that may wait there.
+const BACKLOG: i32 = 128;
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -66,27 +71,25 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketFault> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
         Err(cause) => return Err(other(cause)),
     }
-    // Nobody may connect between the two calls: until its mode is set the socket has another name, in the same folder.
-    let beside = beside(path);
-    let listener = UnixListener::bind(&beside).map_err(other)?;
-    let placed = fs::set_permissions(&beside, Permissions::from_mode(0o600))
-        .and_then(|()| listener.set_nonblocking(true))
-        .and_then(|()| fs::rename(&beside, path));
-    if let Err(cause) = placed {
-        let _ = fs::remove_file(&beside);
-        return Err(other(cause));
-    }
-    Ok(listener)
+    listen(path).map_err(other)
 }
 
-/// A name that fits where the socket's own fits.
-fn beside(path: &Path) -> PathBuf {
-    let short = format!(".{:x}", std::process::id());
-    let beside = path.with_file_name(short);
-    match beside.as_os_str().len() > PATH_BYTES_MAX {
-        true => path.to_owned(),
-        false => beside,
+/// The socket has its mode before it has a name (unix(7): the mode of the socket, less the umask, is that of the file):
+/// nobody else may connect meanwhile, and no name is looked at twice in a folder that may be another user's.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let mode = fs::symlink_metadata(path)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let _ = fs::remove_file(path);
+        return Err(io::Error::other(format!(
+            "this system makes sockets with mode {mode:o}, for everybody"
+        )));
     }
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(UnixListener::from(socket))
 }
 
 /// The name of a socket that listens.
@@ -145,6 +148,8 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).expect("is there").mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(&folder.join("a")), 0o700);
+        let names = fs::read_dir(folder.join("a")).expect("a folder").count();
+        assert_eq!(names, 1, "no other name, not for a moment");
         assert!(UnixStream::connect(&path).is_ok());
         drop(listener);
         fs::remove_dir_all(&folder).expect("ours");
