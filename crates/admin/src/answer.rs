@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 
 use crate::access::Denied;
 
+/// The help of an answer 503 by a process that stops: nothing was done, and where another process takes its place, that
+/// one can be asked the same at once.
+pub const ASK_SUCCESSOR: &str = "ask the process that takes its place";
+
 /// An error.
 #[derive(Debug)]
 pub struct Fault {
@@ -167,10 +171,7 @@ impl From<ChangeFault> for Fault {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "nothing was changed; try again in a moment",
             ),
-            ChangeFault::Stopping => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "ask the process that takes its place",
-            ),
+            ChangeFault::Stopping => (StatusCode::SERVICE_UNAVAILABLE, ASK_SUCCESSOR),
         };
         Fault::new(status, what, help)
     }
@@ -203,7 +204,7 @@ impl From<ReloadFault> for Fault {
             ReloadFault::Stopping => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 fault.to_string(),
-                "ask the process that takes its place",
+                ASK_SUCCESSOR,
             ),
         };
         Fault {
@@ -238,10 +239,7 @@ impl From<SaveFault> for Fault {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "nothing was written; try again in a moment",
             ),
-            SaveFault::Stopping => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "ask the process that takes its place",
-            ),
+            SaveFault::Stopping => (StatusCode::SERVICE_UNAVAILABLE, ASK_SUCCESSOR),
         };
         Fault::new(status, what, help)
     }

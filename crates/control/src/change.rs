@@ -183,7 +183,7 @@ pub struct Saved {
     pub servers: usize,
 }
 
-/// Why run-time changes were not written.
+/// Why run-time changes were not written, or what is wrong with what was.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveFault {
     /// `proxy` and `demo` are not started from a file.
@@ -203,6 +203,15 @@ pub enum SaveFault {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// Something was written, but is not served yet.
+    #[error("{0}")]
+    Written(String),
+    /// Too many changes wait for their turn. Nothing was written.
+    #[error("too many changes are waiting; try again in a moment")]
+    Busy,
+    /// The process is draining. Nothing was written.
+    #[error("the process is stopping; it writes no changes")]
+    Stopping,
 }
 
 impl Change {

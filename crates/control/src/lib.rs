@@ -22,6 +22,7 @@ mod memory;
 mod names;
 mod overlay;
 mod reload;
+mod replace;
 mod save;
 mod secret;
 mod sockets;

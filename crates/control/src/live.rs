@@ -165,12 +165,13 @@ impl Control {
     /// Writes the run-time changes into the file. What was written is no run-time change any more.
     ///
     /// # Errors
-    /// When there is no file, or it changed since it was read, or it cannot be written.
+    /// When there is no file, or it changed since it was read, or it cannot be written, or the process
+    /// is draining.
     pub async fn save(&self, by: Actor) -> Result<Saved, SaveFault> {
         let control = self.clone();
         let done = tokio::spawn(async move { control.save_now(&by).await });
         done.await
-            .unwrap_or_else(|_| Err(SaveFault::Edit(broken().to_string())))
+            .unwrap_or_else(|_| Err(SaveFault::Written(broken().to_string())))
     }
 
     /// Asks the process to stop: it takes no new connections, and ends when what runs has ended.

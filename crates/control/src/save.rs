@@ -1,18 +1,17 @@
 //! Run-time changes are written into the file.
 
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use keel_config::Source;
-use keel_config::edit::{EditFault, EditedFile, EntryChange, NewEntry, PoolEdit, edit};
+use keel_config::edit::{EditFault, EntryChange, NewEntry, PoolEdit, edit};
 use keel_config::model::{Model, Pool};
 
 use crate::change::{ChangeFault, SaveFault, Saved, ServerState};
 use crate::live::{Actor, Control};
 use crate::machine::{Machine, load_file};
 use crate::overlay::{Overlay, PoolOverlay};
+use crate::replace::replace_all;
 
 impl Control {
     pub(crate) async fn save_now(&self, by: &Actor) -> Result<Saved, SaveFault> {
@@ -32,13 +31,16 @@ impl Control {
 
     async fn try_save(&self) -> Result<Saved, SaveFault> {
         let file = self.0.file.clone().ok_or(SaveFault::NoFile)?;
-        let busy = || SaveFault::Edit(ChangeFault::Busy.to_string());
-        let mut engine = self.hold().await.ok_or_else(busy)?;
+        let mut engine = self.hold().await.ok_or(SaveFault::Busy)?;
+        // The process that takes our place has changes that we do not know of.
+        if self.0.drain.is_draining() {
+            return Err(SaveFault::Stopping);
+        }
         let (model, overlay) = (engine.file.clone(), engine.overlay.clone());
         let work = move || write(&file, &model, &overlay);
         let work = tokio::task::spawn_blocking(work).await;
         let (saved, model, overlay) =
-            work.map_err(|cause| SaveFault::Edit(cause.to_string()))??;
+            work.map_err(|cause| SaveFault::Written(format!("saving broke: {cause}")))??;
         if saved.files.is_empty() {
             return Ok(saved);
         }
@@ -47,9 +49,7 @@ impl Control {
         engine.file = Arc::new(model);
         if let Err(refusal) = self.overlaid(engine, overlay, found).await {
             let fault = ChangeFault::from(refusal);
-            return Err(SaveFault::Edit(format!(
-                "the file is written, but: {fault}"
-            )));
+            return Err(written_but(&fault.to_string()));
         }
         Ok(saved)
     }
@@ -74,14 +74,9 @@ fn write(
         EditFault::Changed(name) => SaveFault::Changed(name.into()),
         other => SaveFault::Edit(other.to_string()),
     })?;
-    for one in &edited {
-        replace(one).map_err(|cause| SaveFault::Write {
-            file: one.path.clone(),
-            cause,
-        })?;
-    }
+    replace_all(&edited, |path| is_as_loaded(model, path))?;
     let (model, _) =
-        load_file(file).map_err(|found| SaveFault::Edit(keel_config::render_all(&found, false)))?;
+        load_file(file).map_err(|found| written_but(&keel_config::render_all(&found, false)))?;
     let mut left = overlay.clone();
     left.saved(&model);
     let count = |it: &PoolEdit| it.removed.len() + it.changed.len() + it.added.len();
@@ -90,6 +85,21 @@ fn write(
         servers: edits.iter().map(count).sum(),
     };
     Ok((saved, model, left))
+}
+
+fn written_but(fault: &str) -> SaveFault {
+    SaveFault::Written(format!("the file is written, but: {fault}"))
+}
+
+/// Whether a file still says what the model was loaded from.
+fn is_as_loaded(model: &Model, path: &Path) -> bool {
+    let mut files = model.sources.files().iter();
+    let read = files.find(|it| Path::new(&it.name) == path);
+    let now = std::fs::read_to_string(path);
+    match (read, now) {
+        (Some(read), Ok(now)) => *now.strip_prefix('\u{feff}').unwrap_or(&now) == *read.text,
+        _ => false,
+    }
 }
 
 fn pool_edit(pool: &Pool, changes: &PoolOverlay) -> PoolEdit {
@@ -132,26 +142,4 @@ fn pool_edit(pool: &Pool, changes: &PoolOverlay) -> PoolEdit {
         });
     }
     edit
-}
-
-/// Puts a new file in the old one's place, so that nobody ever reads half of it. The place behind a
-/// symbolic link is meant.
-fn replace(edited: &EditedFile) -> std::io::Result<()> {
-    let path = std::fs::canonicalize(&edited.path)?;
-    let before = std::fs::metadata(&path)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder.join(format!(".{name}.{}", std::process::id()));
-    let mut file = std::fs::File::create(&beside)?;
-    // Only root can give it to another; whoever may write here may also own the file.
-    let _ = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
-    let written = file
-        .write_all(edited.text.as_bytes())
-        .and_then(|()| file.set_permissions(before.permissions()))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::rename(&beside, &path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
 }

@@ -134,6 +134,25 @@ fn servers_are_changed_while_it_runs_and_saved() {
 }
 
 #[test]
+fn a_process_that_stops_writes_no_changes() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(&site(&[&origin], ""));
+    let before = std::fs::read_to_string(file(&proxy)).expect("the file");
+    tell(&proxy, &["server", "weight", "app", "s0", "2"]).expect(0);
+    let mut running = proxy.wire();
+    running.send(Ask::get(proxy.address(), "/delay/2000").to_bytes());
+    until_true("it runs", || origin.requests() == 1);
+    proxy.terminate();
+    proxy.await_log("stopping");
+    let save = Ask::post(proxy.admin(), "/save", "");
+    let save = save.with("Authorization", &format!("Bearer {TOKEN}"));
+    assert!(save.send().expect(503).text().contains("is stopping"));
+    let after = std::fs::read_to_string(file(&proxy)).expect("the file");
+    assert_eq!(after, before);
+    running.answer().expect(200);
+}
+
+#[test]
 fn a_bad_file_is_refused_and_what_runs_goes_on() {
     let origin = Origin::named("a");
     let proxy = Proxy::start(&site(&[&origin], ""));
