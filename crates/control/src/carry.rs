@@ -86,6 +86,9 @@ enum State {
 struct Away {
     pool: String,
     server: String,
+    /// As the configuration had it; empty from a version that does not tell.
+    #[serde(default)]
+    address: String,
     /// For how long still; `None` while its checks fail.
     for_ms: Option<u64>,
 }
@@ -166,6 +169,7 @@ fn away(snapshot: &Snapshot, now_ms: u64) -> Vec<Away> {
                 all.push(Away {
                     pool: plan.pool.name.clone(),
                     server: server.name.clone(),
+                    address: server.address_text.clone(),
                     for_ms,
                 });
             }
@@ -256,7 +260,7 @@ impl Carried {
                 continue;
             };
             let mut servers = plan.pool.servers.iter();
-            let Some(index) = servers.position(|it| it.name == away.server) else {
+            let Some(index) = servers.position(|it| away.is_of(&it.name, &it.address_text)) else {
                 continue;
             };
             let units = ground.pools.get(&away.pool);
@@ -284,6 +288,13 @@ impl Carried {
             });
             bindings.import(clients, now_ms);
         }
+    }
+}
+
+impl Away {
+    /// Whether this is known of such a server: one that moved is another.
+    fn is_of(&self, name: &str, address: &str) -> bool {
+        self.server == name && (self.address.is_empty() || self.address == address)
     }
 }
 
@@ -387,6 +398,7 @@ mod tests {
             away: vec![Away {
                 pool: "app".to_owned(),
                 server: "a".to_owned(),
+                address: "10.0.0.1:80".to_owned(),
                 for_ms: None,
             }],
             bound: vec![Bound {
@@ -401,6 +413,38 @@ mod tests {
         assert_eq!(read, carried);
         assert_eq!(read.overlay(), overlay);
         assert_eq!(read.names(), known);
+    }
+
+    #[test]
+    fn what_is_known_of_a_server_is_not_of_one_at_another_address() {
+        let of = |address: &str| Carried {
+            away: vec![Away {
+                pool: "app".to_owned(),
+                server: "a".to_owned(),
+                address: address.to_owned(),
+                for_ms: Some(60_000),
+            }],
+            ..Carried::default()
+        };
+        let text = "listeners: { a: { bind: \":8001\" } }\nroutes: [ { pool: app } ]\n\
+                    pools: { app: { servers: [ { name: a, address: \"10.0.0.1:80\" } ] } }\n";
+        let (model, _) = keel_config::load_str(text).expect("a configuration");
+        for (address, rests) in [("10.0.0.1:80", true), ("10.0.0.2:80", false), ("", true)] {
+            let compiled = crate::compile::compile_on(&model, &Ground::default());
+            let compiled = compiled.expect("compiles");
+            of(address).restore(&compiled.snapshot, &compiled.ground, 1);
+            let state = compiled.snapshot.pools[0].pool.balancer.state(0);
+            assert_eq!(state.rests_until_ms() > 1, rests, "{address}");
+            let told = away(&compiled.snapshot, 1);
+            assert_eq!(
+                told,
+                if rests {
+                    of("10.0.0.1:80").away
+                } else {
+                    vec![]
+                }
+            );
+        }
     }
 
     #[test]
