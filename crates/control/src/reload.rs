@@ -78,16 +78,22 @@ impl Control {
         outcome
     }
 
-    /// A reload because the file changed; nothing happens when it says the same as before.
-    pub(crate) async fn reload_if_changed(&self, by: &Actor) {
+    /// A reload because the file changed; nothing happens when it says the same as before. `false`: it
+    /// was not read, because too many changes wait.
+    pub(crate) async fn reload_if_changed(&self, by: &Actor) -> bool {
         let began = Instant::now();
         let outcome = match self.read().await {
-            Ok((engine, Ok((model, _)))) if model == *engine.file => return,
+            Ok((engine, Ok((model, _)))) if model == *engine.file => return true,
             Ok((engine, model)) => self.serve(engine, model).await,
-            Err(ReloadFault::Stopping) => return,
+            Err(ReloadFault::Stopping) => return true,
+            Err(ReloadFault::Busy) => {
+                tracing::warn!(%by, "reload put off: too many changes are waiting");
+                return false;
+            }
             Err(fault) => Err(fault),
         };
         self.tell(by, &outcome, began);
+        true
     }
 
     /// Reads the file, once it is this reload's turn.

@@ -65,23 +65,37 @@ pub(crate) async fn run(control: Control) {
     if control.file().is_none() {
         return;
     }
-    let mut known: Option<Look> = None;
+    let mut known = Known(None);
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let model = control.status().model.clone();
         if !model.process.watch {
-            known = None;
+            known = Known(None);
             continue;
         }
         let now = Look::at(&model);
-        match &known {
-            // The first look: what changed since the start is found too, since equal files change nothing.
-            None => {}
-            Some(before) if *before == now => continue,
-            Some(_) => {}
+        if !known.is_news(&now) {
+            continue;
         }
-        known = Some(settled(&model, now).await);
-        control.reload_if_changed(&Actor::new("file watch")).await;
+        let now = settled(&model, now).await;
+        let was_read = control.reload_if_changed(&Actor::new("file watch")).await;
+        known.looked(now, was_read);
+    }
+}
+
+/// What was looked at and taken or refused; `None` while there is nothing of the kind: what changed
+/// since the start is found too, since equal files change nothing.
+#[derive(Debug)]
+struct Known(Option<Look>);
+
+impl Known {
+    fn is_news(&self, now: &Look) -> bool {
+        self.0.as_ref() != Some(now)
+    }
+
+    /// What nobody came to read is looked at again.
+    fn looked(&mut self, now: Look, was_read: bool) {
+        self.0 = was_read.then_some(now);
     }
 }
 
@@ -95,4 +109,20 @@ async fn settled(model: &Model, mut last: Look) -> Look {
         last = now;
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_read_is_news_again() {
+        let look = |size| Look(vec![("a".into(), Some((1, 2, size, None, 3)))]);
+        let mut known = Known(None);
+        assert!(known.is_news(&look(1)));
+        known.looked(look(1), true);
+        assert!(!known.is_news(&look(1)) && known.is_news(&look(2)));
+        known.looked(look(2), false);
+        assert!(known.is_news(&look(2)) && known.is_news(&look(1)));
+    }
 }
