@@ -42,7 +42,6 @@ impl Serving {
 /// What each worker thread is made of.
 #[derive(Debug)]
 pub(crate) struct Maker {
-    pub(crate) serving: Arc<Serving>,
     pub(crate) logs: LogWriter,
     pub(crate) base: Instant,
     pub(crate) drain: Drain,
@@ -57,17 +56,21 @@ pub(crate) type Spawned = (
     Vec<mpsc::Sender<Order>>,
 );
 
-/// Starts a worker for each set of sockets.
+/// Starts a worker for each set of sockets. What they serve from first is kept by nobody else: its logs
+/// and certificates end with the configuration.
 pub(crate) fn spawn(
     maker: &Arc<Maker>,
+    serving: &Arc<Serving>,
     sets: Vec<Vec<(ListenerId, Bound)>>,
 ) -> Result<Spawned, StartFault> {
     let mut threads = Vec::with_capacity(sets.len());
     let mut senders = Vec::with_capacity(sets.len());
     for (index, set) in sets.into_iter().enumerate() {
-        let maker = maker.clone();
+        let (maker, serving) = (maker.clone(), serving.clone());
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
-        let run = move || run_worker(|| maker.worker(index), set, maker.drain_times, orders);
+        let drain_times = maker.drain_times;
+        let make = move || maker.worker(index, &serving);
+        let run = move || run_worker(make, set, drain_times, orders);
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(run)
@@ -79,7 +82,7 @@ pub(crate) fn spawn(
 }
 
 impl Maker {
-    fn worker(&self, index: usize) -> Worker {
+    fn worker(&self, index: usize, serving: &Serving) -> Worker {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -91,7 +94,7 @@ impl Maker {
             self.base,
             self.drain.clone(),
             self.gate.clone(),
-            (self.serving.view(index), self.logs.buffer()),
+            (serving.view(index), self.logs.buffer()),
             seed,
         );
         worker.pulse = Some(self.pulse.clone());

@@ -416,6 +416,16 @@ fn access_logs_change() {
     until("the log goes on", || {
         read("two.log").contains("/third").then_some(())
     });
+    // Rotated: only what the configuration still has is made anew.
+    for name in ["one.log", "two.log"] {
+        std::fs::remove_file(proxy.dir().join(name)).expect("a log");
+    }
+    proxy.signal(Signal::USR1);
+    until("it is made anew", || {
+        proxy.get("/fourth").expect(200);
+        read("two.log").contains("/fourth").then_some(())
+    });
+    assert!(!proxy.dir().join("one.log").exists());
 }
 
 #[test]
