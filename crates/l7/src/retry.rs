@@ -19,6 +19,7 @@ use crate::grpc::Call;
 use crate::hash::hash_of;
 use crate::protect::{Admission, admit};
 use crate::snapshot::{PoolPlan, RoutePlan};
+use crate::sticky::Bound;
 use crate::walk::Walk;
 
 /// Bytes of a request's body that are kept for another attempt, where nothing else is said.
@@ -157,6 +158,7 @@ pub(crate) struct AttemptTimes {
     sent_us: u64,
     answered_us: u64,
     status: u16,
+    bound: Bound,
 }
 
 impl AttemptTimes {
@@ -169,6 +171,7 @@ impl AttemptTimes {
             sent_us: record.sent_us,
             answered_us: record.answered_us,
             status: record.server_status,
+            bound: record.bound,
         }
     }
 
@@ -180,6 +183,7 @@ impl AttemptTimes {
         record.sent_us = self.sent_us;
         record.answered_us = self.answered_us;
         record.server_status = self.status;
+        record.bound = self.bound;
     }
 }
 

@@ -438,3 +438,21 @@ fn a_stream_that_is_reset_is_no_stale_connection() {
         "each was asked once"
     );
 }
+
+#[test]
+fn an_answer_that_was_put_aside_binds_as_it_would_have() {
+    let (a, mut b) = (Origin::named("a"), Origin::named("b"));
+    let keys = "sticky: { cookie: {} }, max_fails: 0, retry: { on: [error, 503] }";
+    let servers = [a.address(), b.address()];
+    let proxy = Proxy::before_with(&servers, keys, "state: \"@DIR@/state\"");
+    let cookie = until("a binds a client", || {
+        let answer = proxy.get("/").expect(200);
+        answer
+            .header("set-cookie")
+            .filter(|_| answer.origin() == "a")
+    });
+    let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+    b.stop();
+    let refused = proxy.ask("/status/503").with("Cookie", &cookie).send();
+    assert_eq!(refused.expect(503).header("set-cookie"), None);
+}
