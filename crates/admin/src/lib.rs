@@ -18,5 +18,6 @@ mod socket;
 mod stall;
 
 pub use access::Token;
+pub use answer::ASK_SUCCESSOR;
 pub use serve::{Admin, AdminTls, Listening, serve};
 pub use socket::{SocketFault, SocketName, bind};

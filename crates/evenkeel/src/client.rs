@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Uri, header};
 use hyper_util::rt::TokioIo;
+use keel_admin::ASK_SUCCESSOR;
 use keel_config::admin_sockets;
 use keel_control::Machine;
 use keel_tls::{ClientSettings, Connector, Roots};
@@ -42,6 +43,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether a process said so that is being replaced: it did nothing, and its successor will.
+    pub fn is_of_predecessor(&self) -> bool {
+        let help = self.body.pointer("/error/help").and_then(Value::as_str);
+        self.status == 503 && help == Some(ASK_SUCCESSOR)
+    }
+
     /// What was asked for; else says what is wrong. A request or a configuration that is wrong ends with exit code 2.
     pub fn fine(self) -> Result<Value, Failure> {
         if (200..300).contains(&self.status) {
@@ -258,6 +265,17 @@ pub fn segment(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_process_that_stops_is_asked_again() {
+        let answer = |status, help: &str| Answer {
+            status,
+            body: serde_json::json!({ "error": { "what": "x", "help": help } }),
+        };
+        assert!(answer(503, ASK_SUCCESSOR).is_of_predecessor());
+        assert!(!answer(503, "try again in a moment").is_of_predecessor());
+        assert!(!answer(409, ASK_SUCCESSOR).is_of_predecessor());
+    }
 
     #[test]
     fn names_become_segments() {

@@ -1,6 +1,6 @@
 //! The commands that speak with a running process.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,10 @@ use crate::{Failure, print_line};
 const LIMIT: Duration = Duration::from_secs(60);
 /// The same of an upgrade: the new process has its own limit, `upgrade_timeout`.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(3600);
+/// How long a process that is being replaced is asked again.
+const HANDOVER_LIMIT: Duration = Duration::from_secs(5);
+/// Pause before that.
+const HANDOVER_PAUSE: Duration = Duration::from_millis(50);
 
 fn request(
     target: &Target,
@@ -20,13 +24,24 @@ fn request(
     path: String,
     body: Option<Value>,
 ) -> Result<Value, Failure> {
-    let question = Question {
+    let question = || Question {
         method,
-        path,
-        body,
+        path: path.clone(),
+        body: body.clone(),
         limit: LIMIT,
     };
-    ask(target, question)?.fine()
+    let due = Instant::now() + HANDOVER_LIMIT;
+    let mut answer = ask(target, question())?;
+    // The name of the unix socket leads to the process that takes over; an address may lead elsewhere.
+    while target.url.is_none() && answer.is_of_predecessor() && Instant::now() < due {
+        std::thread::sleep(HANDOVER_PAUSE);
+        match ask(target, question()) {
+            Ok(other) => answer = other,
+            // Nobody takes its place.
+            Err(_) => break,
+        }
+    }
+    answer.fine()
 }
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {

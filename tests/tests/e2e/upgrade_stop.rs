@@ -1,5 +1,7 @@
 //! Signals and changes of place in the moment of an upgrade: nobody is left behind, and no name.
 
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use keel_testkit::binary::evenkeel;
@@ -100,4 +102,38 @@ fn an_admin_socket_that_moves_leaves_no_name() {
     Ask::get(lineage.address(), "/").send().expect(200);
     lineage.stop();
     assert!(!two.exists());
+}
+
+#[test]
+fn commands_during_upgrades_are_done_by_whoever_serves() {
+    const UPGRADES: usize = 4;
+
+    let origin = Origin::echo();
+    let lineage = Lineage::start_with(Scratch::new(), &config(&origin, "admin.sock"), |it| it);
+    let socket = lineage.dir().join("admin.sock");
+    let name = origin.address().to_string();
+    let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let telling = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let mut command = Command::new(evenkeel());
+                command.args(["server", "weight", "app", &name, "2", "--socket"]);
+                let told = command.arg(&socket).output().expect("it can be started");
+                let said = String::from_utf8_lossy(&told.stderr);
+                assert!(told.status.success(), "after {done:?}: {said}");
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..UPGRADES {
+            let before = done.load(Ordering::Relaxed);
+            lineage.upgrade();
+            until_true("commands go on", || {
+                done.load(Ordering::Relaxed) > before + 1 || telling.is_finished()
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+        telling.join().expect("every command is done");
+    });
+    assert!(done.into_inner() > UPGRADES);
+    lineage.stop();
 }
