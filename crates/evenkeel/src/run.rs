@@ -68,31 +68,22 @@ async fn serve_on(
     let admin = admin::bind(model.admin.as_ref(), &mut parent.inherited, &book)?;
     let before_serving = before_serving(&model, &book, admin.names())?;
     let (admin_model, admin_tls) = (model.clone(), admin::tls(compiled.admin_tls.clone())?);
-    let replaces = carried.is_some();
-    let left = match replaces {
-        true => admin::left(&parent.inherited),
-        false => Vec::new(),
-    };
+    let taken_over = carried.as_ref().map(|_| admin::left(&parent.inherited));
+    let left = taken_over.unwrap_or_default();
     // From here on a stop ends nothing by itself: a process that takes over may be asked to end, and its
     // workers may accept already.
     let mut heard = Heard::new()?;
-    let starting = start(Start {
+    let what = Start {
         model,
         compiled,
         file: file.map(Path::to_path_buf),
         sockets: std::mem::take(&mut parent.inherited),
         carried,
         before_serving,
-    });
-    let running = tokio::select! {
-        biased;
-        started = starting => started?,
-        () = heard.stop(), if !replaces => return Ok(None),
     };
-    for bind in &running.binds {
-        let (listener, address) = (&bind.listener, bind.address);
-        tracing::info!("listening listener={listener} address={address}");
-    }
+    let Some(running) = begin(what, &mut heard).await? else {
+        return Ok(None);
+    };
     let stop_admin = Drain::new();
     let api = admin::api(&admin_model, running.control.clone(), admin_tls);
     let admin = admin.serve(&api, &stop_admin);
@@ -132,6 +123,21 @@ async fn serve_on(
     // Whoever asked for the end over it has its answer first.
     admin.end().await;
     Ok(Some(service.running))
+}
+
+/// Starts; `None` when a stop came first, unless this process replaces another.
+async fn begin(what: Start, heard: &mut Heard) -> Result<Option<Running>> {
+    let replaces = what.carried.is_some();
+    let running = tokio::select! {
+        biased;
+        started = start(what) => started?,
+        () = heard.stop(), if !replaces => return Ok(None),
+    };
+    for bind in &running.binds {
+        let (listener, address) = (&bind.listener, bind.address);
+        tracing::info!("listening listener={listener} address={address}");
+    }
+    Ok(Some(running))
 }
 
 /// What has to be done as root, when the process is to become another user.
