@@ -1,5 +1,6 @@
 //! The question put to a balancer, and the answers.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::outlier::Suspicion;
@@ -97,4 +98,16 @@ pub enum Transition {
     Down,
     /// Its checks pass again.
     Up,
+}
+
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Transition::Rested => f.write_str("too many failures"),
+            Transition::Ejected(why) => why.fmt(f),
+            Transition::Recovered => f.write_str("it answers again"),
+            Transition::Down => f.write_str("its checks fail"),
+            Transition::Up => f.write_str("its checks pass"),
+        }
+    }
 }

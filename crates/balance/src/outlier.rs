@@ -8,6 +8,7 @@
 //! the base takes one back. Never more than a set share of the pool is out: when everything
 //! fails, the servers are not the cause, and the rest would drown.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::window::{Counts, Window, slot_ms};
@@ -104,6 +105,24 @@ pub enum Suspicion {
     SuccessRate(Counts),
     /// The request that tried it after an ejection failed.
     Trial,
+}
+
+impl fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Suspicion::Consecutive(count) => write!(f, "{count} failures in a row"),
+            Suspicion::ErrorRate(Counts { bad, total }) => {
+                write!(f, "{bad} of {total} requests failed")
+            }
+            Suspicion::SuccessRate(Counts { bad, total }) => {
+                write!(
+                    f,
+                    "{bad} of {total} requests failed, far more than at the others"
+                )
+            }
+            Suspicion::Trial => f.write_str("the request that tried it again failed"),
+        }
+    }
 }
 
 impl OutlierSettings {

@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 
 use crate::overlay::ServerOverlay;
 use crate::status::Status;
-use crate::words;
 
 /// What a server does, in one word, with its reason.
 struct State {
@@ -153,7 +152,7 @@ fn state(
         };
         let state = State::new(word, last.map(|(_, at)| at));
         return match last {
-            Some((change, _)) => state.why(words::change(change), "traffic"),
+            Some((change, _)) => state.why(change.to_string(), "traffic"),
             None => state,
         };
     }
@@ -168,7 +167,7 @@ fn state(
             } else {
                 "traffic"
             };
-            State::new(word, Some(at)).why(words::change(change), by)
+            State::new(word, Some(at)).why(change.to_string(), by)
         }
         _ => State::new(word, Some(live.back_at_ms().max(added_ms))),
     }

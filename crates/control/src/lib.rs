@@ -33,7 +33,6 @@ mod tick;
 mod tls;
 mod upgrade;
 mod watch;
-mod words;
 mod workers;
 
 pub use change::{

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use keel_balance::{FailureClass, Outcome};
+use keel_balance::{FailureClass, Outcome, Transition};
 use keel_http::HeaderId;
 use keel_observe::{ErrorKind, ServerMetrics};
 use keel_types::{PoolId, ServerIndex, Side};
@@ -191,16 +191,22 @@ fn report(
     cause: &dyn std::fmt::Debug,
 ) {
     let change = plan.pool.balancer.report(server, outcome, now_ms);
-    if outcome == Outcome::Success {
-        return;
-    }
-    let Some(failed) = plan.pool.servers.get(server) else {
+    let Some(told) = plan.pool.servers.get(server) else {
         return;
     };
-    failed.hasten_check();
-    if let Some(change) = change {
-        let name = &failed.name;
-        tracing::warn!(pool = %plan.pool.name, server = %name, ?cause, ?change, "server rests");
+    if outcome == Outcome::Failure {
+        told.hasten_check();
+    }
+    let (pool, server) = (plan.pool.name.as_str(), told.name.as_str());
+    match change {
+        None => {}
+        Some(change @ Transition::Recovered) => {
+            tracing::info!(pool, server, "server is back: {change}");
+        }
+        Some(change @ Transition::Ejected(_)) => {
+            tracing::warn!(pool, server, ?cause, "server is ejected: {change}");
+        }
+        Some(change) => tracing::warn!(pool, server, ?cause, "server rests: {change}"),
     }
 }
 

@@ -256,13 +256,27 @@ impl<'a> Tries<'a> {
             return false;
         }
         let spent = match &self.plan.budget {
-            Some(budget) => budget.spend(now_ms),
+            Some(budget) => self.is_death(now_ms) || budget.spend(now_ms),
             None => true,
         };
         if !spent {
             walk.view.metrics.pool(self.plan.pool.id).budget_exhausted();
         }
         spent
+    }
+
+    /// Whether the first attempt lost its connection to a server that is out of use since, while others
+    /// are there: the death of a server, not an overload. A second attempt cannot feed that: there are no
+    /// more of them than requests were under way there.
+    fn is_death(&self, now_ms: u64) -> bool {
+        let balancer = &self.plan.pool.balancer;
+        let lost =
+            |kind: Kind| matches!(kind.row().condition, Condition::Error | Condition::Refused);
+        let is_away = |server: usize| balancer.state(server).is_resting(now_ms);
+        self.made == 1
+            && self.last.is_some_and(lost)
+            && self.before.is_some_and(is_away)
+            && balancer.ready_count(now_ms) > 0
     }
 
     /// What comes between two attempts: the server is out of the question, and the next one is not

@@ -154,7 +154,8 @@ pub(super) fn units(pool: &Pool, before: Option<&PoolUnits>, plan: &mut PoolPlan
 /// more are kept while requests of before count on them.
 fn limits(wanted: &model::PoolLimits, before: Option<&PoolUnits>) -> Option<Arc<PoolLimits>> {
     let before = before.and_then(|it| it.limits.as_ref());
-    if wanted.requests == 0 && wanted.connections == 0 {
+    // Limits that were are kept as none at all: whoever waits for a place there has to hear of it.
+    if wanted.requests == 0 && wanted.connections == 0 && before.is_none() {
         return None;
     }
     Some(match before {
