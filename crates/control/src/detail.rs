@@ -72,7 +72,15 @@ pub(crate) fn server(
     let mut add = |name: &str, value: Value| fields.insert(name.to_owned(), value);
     add("state", json!(state.word));
     add("state_seconds", json!(state.since_ms.map(ago)));
-    add("why", json!(state.why));
+    let failed = server.failed.load();
+    let why = match (&state.why, &*failed) {
+        (Some(why), Some(failed)) if matches!(state.word, "resting" | "ejected") => {
+            let ago_s = now_ms.saturating_sub(failed.at_ms) / 1000;
+            Some(format!("{why} (last: {}, {ago_s} s ago)", failed.what))
+        }
+        (why, _) => why.clone(),
+    };
+    add("why", json!(why));
     add("by", json!(state.by));
     add("failures", json!(errors));
     add("failures_by_kind", kinds(totals.as_ref()));

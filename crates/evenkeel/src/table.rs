@@ -100,8 +100,8 @@ fn row(server: &Value) -> Vec<String> {
         (weight, _) => shown(weight),
     };
     let why = match (text("why"), text("by")) {
-        (Some(why), Some(by)) => format!("{} ({by})", shorten(why)),
-        (Some(why), None) => shorten(why),
+        (Some(why), Some(by)) => format!("{} ({by})", why),
+        (Some(why), None) => why.to_owned(),
         _ => "-".to_owned(),
     };
     vec![

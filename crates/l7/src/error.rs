@@ -314,6 +314,24 @@ impl Kind {
     }
 }
 
+/// What a server did, in words, for the log and the status.
+pub fn words(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Unresolved => "its name does not resolve",
+        Kind::ConnectFailed => "no connection",
+        Kind::ConnectTimeout => "no connection in time",
+        Kind::HandshakeFailed => "no TLS handshake",
+        Kind::SendRefused => "it refused the request",
+        Kind::SendFailed => "the connection ended while the request was sent",
+        Kind::SendTimeout => "it took nothing of the request in time",
+        Kind::NoAnswer => "the connection ended before an answer",
+        Kind::StreamReset => "the stream was reset before an answer",
+        Kind::AnswerTimeout => "no answer in time",
+        Kind::BadAnswer(_) => "its answer breaks the protocol",
+        _ => "its answer broke off",
+    }
+}
+
 fn head_fault(fault: HeadFault) -> (u16, &'static str, &'static str) {
     match fault.status() {
         413 => (413, "Body-Too-Large", "Request body too large"),

@@ -5,14 +5,16 @@
 //! a kept connection that proves stale is not held against its server and is replaced at once.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use keel_balance::{FailureClass, Outcome, Transition};
 use keel_http::HeaderId;
 use keel_observe::{ErrorKind, ServerMetrics};
 use keel_types::{PoolId, ServerIndex, Side};
+use keel_upstream::Failure;
 
 use crate::connect::open;
-use crate::error::Kind;
+use crate::error::{Kind, words};
 use crate::exchange::{Attempt, Exchange};
 use crate::hedge;
 use crate::link::Link;
@@ -150,7 +152,9 @@ fn note_answer(walk: &mut Walk<'_>, plan: &PoolPlan, attempt: &mut Attempt) {
         true => Outcome::Failure,
         false => Outcome::Success,
     };
-    report(plan, attempt.server, outcome, now_ms, &status);
+    report(plan, attempt.server, outcome, now_ms, &|| {
+        format!("it answered {status}")
+    });
     if let Some(passage) = attempt.taken.breaker.take() {
         let failed = is_failure(status);
         passage.record(walk, plan, Some(attempt.server), failed, took_us / 1000);
@@ -174,7 +178,9 @@ pub(crate) fn note_failure(walk: &Walk<'_>, plan: &PoolPlan, taken: &mut Taken, 
         .failed(class);
     let now_ms = walk.worker.clock.now_ms();
     if plan.failures.counts(failure_class(class)) {
-        report(plan, server, Outcome::Failure, now_ms, &kind);
+        report(plan, server, Outcome::Failure, now_ms, &|| {
+            words(kind).to_owned()
+        });
     }
     if let Some(passage) = taken.breaker.take() {
         let took_ms = (walk.worker.clock.now_us().saturating_sub(taken.since_us)) / 1000;
@@ -188,7 +194,7 @@ fn report(
     server: usize,
     outcome: Outcome,
     now_ms: u64,
-    cause: &dyn std::fmt::Debug,
+    cause: &dyn Fn() -> String,
 ) {
     let change = plan.pool.balancer.report(server, outcome, now_ms);
     let Some(told) = plan.pool.servers.get(server) else {
@@ -196,6 +202,11 @@ fn report(
     };
     if outcome == Outcome::Failure {
         told.hasten_check();
+        let what = cause();
+        told.failed.store(Some(Arc::new(Failure {
+            what,
+            at_ms: now_ms,
+        })));
     }
     let (pool, server) = (plan.pool.name.as_str(), told.name.as_str());
     match change {
@@ -204,9 +215,9 @@ fn report(
             tracing::info!(pool, server, "server is back: {change}");
         }
         Some(change @ Transition::Ejected(_)) => {
-            tracing::warn!(pool, server, ?cause, "server is ejected: {change}");
+            tracing::warn!(pool, server, last = cause(), "server is ejected: {change}");
         }
-        Some(change) => tracing::warn!(pool, server, ?cause, "server rests: {change}"),
+        Some(change) => tracing::warn!(pool, server, last = cause(), "server rests: {change}"),
     }
 }
 

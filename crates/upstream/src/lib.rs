@@ -17,5 +17,5 @@ pub use discover::{
     AllOf, Counts, Discovery, Found, FoundServer, Known, Place, SERVERS_MAX, Service, Target,
 };
 pub use idle::IdleConnections;
-pub use pool::{KeepAlive, Pool, Server, ServerAddress, ServerKey, ServerKeys};
+pub use pool::{Failure, KeepAlive, Pool, Server, ServerAddress, ServerKey, ServerKeys};
 pub use resolve::{Dns, HostAnswer, ResolveFault, ResolverSettings, ServiceAnswer, ServiceRecord};

@@ -97,8 +97,19 @@ pub struct Server {
     pub resolved: ArcSwap<Vec<SocketAddr>>,
     /// What active checks say of it; `None` when it is not checked. [`crate::check::Checker`] sets it.
     pub check: ArcSwapOption<ServerCheck>,
+    /// The latest failure that traffic has seen.
+    pub failed: ArcSwapOption<Failure>,
     /// It was found by its name, and stays where it is.
     is_found: bool,
+}
+
+/// A failure that traffic has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened, in words.
+    pub what: String,
+    /// When, in milliseconds of the process.
+    pub at_ms: u64,
 }
 
 impl Server {
@@ -127,6 +138,7 @@ impl Server {
             address,
             resolved: ArcSwap::from_pointee(known.into_iter().collect()),
             check: ArcSwapOption::empty(),
+            failed: ArcSwapOption::empty(),
             is_found: false,
         }
     }

@@ -67,6 +67,7 @@ fn failures_in_a_row_eject_and_a_trial_brings_back() {
     );
     let why = told["why"].as_str().unwrap();
     assert!(why.contains('5') && why.contains("row"), "{why}");
+    assert!(why.contains("last: it answered 500"), "{why}");
     proxy.await_log("server is ejected");
     // One request tries it after the ejection; it fails, and the next ejection is longer.
     std::thread::sleep(Duration::from_millis(1_100));
