@@ -60,7 +60,7 @@ fn requests_beyond_all_streams_do_not_fail_the_server() {
     let origin = H2Origin::new("a")
         .settings(&[(setting::MAX_CONCURRENT_STREAMS, 2)])
         .answering(|_| H2Reply::silence());
-    let keys = "protocol: http2, http2: { streams: 2, connections: 1 }, timeouts: { connect: 500ms, read: 20s }";
+    let keys = "protocol: http2, http2: { streams: 2, connections: 1 }, timeouts: { connect: 2s, read: 20s }";
     let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
     let mut wire = H2Wire::connect(proxy.address());
     let streams: Vec<u32> = (0..4).map(|_| wire.ask("GET", "/", &[], true)).collect();
