@@ -1,11 +1,11 @@
 //! Reads and compiles a configuration, and prints what is wrong with it.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::Path;
 
 use keel_config::diagnostic::render_all;
-use keel_config::{Diagnostic, Model, Source, Surroundings};
-use keel_control::{Compiled, compile};
+use keel_config::{Diagnostic, Model, Source};
+use keel_control::{Compiled, Machine, compile, load_file};
 
 use crate::Failure;
 
@@ -41,40 +41,9 @@ fn print(found: &[Diagnostic]) {
     }
 }
 
-/// Files and variables of this machine.
-struct Machine;
-
-impl Surroundings for Machine {
-    fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let limit = u64::try_from(bytes_max)
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
-        std::fs::File::open(path)?
-            .take(limit)
-            .read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(folder)? {
-            let entry = entry?;
-            if !entry.path().is_dir() {
-                names.push(entry.file_name().to_string_lossy().into_owned());
-            }
-        }
-        Ok(names)
-    }
-
-    fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
-    }
-}
-
 /// Loads a file.
 pub fn from_file(file: &Path) -> Loaded {
-    keel_config::load(Source::file(file, &Machine))
+    load_file(file)
 }
 
 /// Loads a text that no file holds.
