@@ -39,6 +39,29 @@ fn proxy(bad: &Origin, live: &Origin, more: &str) -> Proxy {
     Proxy::before_with(&[bad.address(), live.address()], &keys, "workers: 1")
 }
 
+/// What a server takes with it when it dies is more than the budget of retries has. It costs none: there are no more of
+/// such requests than were under way there, and others are there to answer.
+#[test]
+fn a_server_dies_with_a_hundred_requests_under_way() {
+    let origins = [Origin::named("one"), Origin::named("two")];
+    let addresses = [origins[0].address(), origins[1].address()];
+    let proxy = Proxy::before(&addresses);
+    let mut wire = H2Wire::connect(proxy.address());
+    let streams: Vec<u32> = (0..120)
+        .map(|_| wire.ask("GET", "/delay/2000", &[], true))
+        .collect();
+    let [mut dies, lives] = origins;
+    until_true("half of them are there", || {
+        dies.requests() == 60 && lives.requests() == 60
+    });
+    dies.stop();
+    for stream in streams {
+        let answer = wire.answer(stream).expect(200);
+        assert_eq!(answer.header("x-origin").as_deref(), Some("two"));
+    }
+    assert_eq!(lives.requests(), 120);
+}
+
 /// Each safe request is answered by the server that lives. A POST that the bad one may have acted upon is not sent twice.
 #[track_caller]
 fn others_answer(bad: &Origin, more: &str) {

@@ -105,7 +105,7 @@ pub(crate) static RETRY_BUDGET: Key = Key::new(
     },
 )
 .default("20%", "a server of five may be gone without a loss, and retries never multiply an outage")
-.about("How much retries and hedges may add to the pool's requests over ten seconds: a share, a map, or `off`. Beyond it a failure is told at once.")
+.about("How much retries and hedges may add to the pool's requests over ten seconds: a share, a map, or `off`. Beyond it a failure is told at once. What was under way on a server that dies costs nothing of it while others are ready.")
 .example("50%");
 pub(crate) static RETRY_UNSAFE: Key = Key::new("unsafe", Kind::Bool)
     .default(
