@@ -1,9 +1,41 @@
 //! One end of a connection.
-use std::task::{Context, Poll, Waker};
+//!
+//! [`receive`](Connection::receive) takes the peer's bytes; what is to be written gathers in [`out`](Connection::out).
+//! Streams are used through their [`StreamRef`], by tasks that are woken when something comes or may be sent; whoever
+//! owns the socket is woken when there is something to write. Nothing here calls back.
+
+mod line;
+mod receive;
+mod send;
+mod streams;
+
+use std::task::Waker;
 
 use thiserror::Error;
 
+use crate::frame::{self, PREFACE, WINDOW_DEFAULT};
+use crate::guard::Guard;
+use crate::hpack::{Decoder, Encoder};
+use crate::late::LateFrames;
+use crate::settings::{self, PeerSettings};
+use crate::stream::Streams;
 use crate::{ErrorCode, FieldList, H2Abuse, H2GuardLimits};
+
+use line::Line;
+use receive::Input;
+
+/// What the tables of HPACK may hold, each: what holds until SETTINGS say otherwise, and ours never do.
+const TABLE_BYTES: u32 = 4096;
+/// Lists of fields that are kept to be used again.
+const FIELDS_KEPT: usize = 4;
+/// Memory that a list may have to be kept.
+const FIELDS_KEPT_BYTES: usize = 8192;
+/// Bytes to the peer beyond what streams may put there, from which on nothing more is read: answers to PING and the like.
+const ANSWERS_MAX: usize = 64 << 10;
+/// What our PING says by which a drain finds out that its first GOAWAY has arrived.
+const DRAIN_PING: [u8; 8] = *b"drained?";
+/// What other PINGs of ours say.
+const OUR_PING: [u8; 8] = *b"answer!!";
 
 /// What we announce and hold to.
 #[derive(Debug, Clone, Copy)]
@@ -12,21 +44,21 @@ pub struct Config {
     pub stream_window_bytes: u32,
     /// Bytes of DATA that the peer may send ahead on all streams; at least 65535.
     pub connection_window_bytes: u32,
-    /// Streams that the peer may have open (SETTINGS_MAX_CONCURRENT_STREAMS); for a client's end of no meaning.
+    /// Streams that the peer may have open (SETTINGS_MAX_CONCURRENT_STREAMS); of no meaning for a client's end.
     pub streams_max: u32,
-    /// Bytes of a list of fields (SETTINGS_MAX_HEADER_LIST_SIZE).
+    /// Bytes of a list of fields, as RFC 9113, 6.5.2 counts them (SETTINGS_MAX_HEADER_LIST_SIZE).
     pub header_list_bytes_max: u32,
     /// Bytes to the peer that wait to be written, from which on streams have to wait.
     pub out_bytes_max: usize,
-    /// What the peer's frames may cost.
+    /// What a client's frames may cost. Of a server's, only header blocks are held to it.
     pub limits: H2GuardLimits,
 }
 
 /// One stream. It stays valid until [`Connection::release`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamRef {
-    slot: u32,
-    id: u32,
+    pub(crate) slot: u32,
+    pub(crate) id: u32,
 }
 
 impl StreamRef {
@@ -69,89 +101,283 @@ pub enum StreamError {
     Lost,
 }
 
+/// How far a drain has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    No,
+    /// Told, but what was under way is still taken.
+    Told,
+    /// Streams above this one are not looked at.
+    After(u32),
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub struct Connection {
+    config: Config,
+    as_server: bool,
+    input: Input,
+    decoder: Decoder,
+    encoder: Encoder,
+    guard: Guard,
+    peer: PeerSettings,
+    streams: Streams,
+    late: LateFrames,
+    line: Line,
+    /// The highest stream that the client opened, whichever end is the client's.
+    last_stream: u32,
+    /// Streams that the client opened: fewer than their numbers say when it skipped some.
+    opened: u32,
+    /// What may still come, and what of it was read and the peer not told of.
+    recv_window: i64,
+    unreleased: u32,
+    send_window: i64,
+    out: Vec<u8>,
+    written: usize,
+    spare_fields: Vec<FieldList>,
+    io: Option<Waker>,
+    settings_acked: bool,
+    drain: Drain,
+    /// The peer sent GOAWAY.
+    peer_leaves: bool,
+    pong: bool,
+    over: bool,
+    fault: Option<H2Abuse>,
+}
+
 impl Connection {
-    /// The server's end of a connection. Its SETTINGS wait in [`Connection::out`] at once.
-    pub fn server(config: Config, now_ms: u64) -> Connection;
+    /// The server's end of a connection that begins `now_ms`. Its SETTINGS wait in [`Connection::out`] at once.
+    pub fn server(config: Config, now_ms: u64) -> Connection {
+        Connection::new(config, true, Guard::new(config.limits, now_ms))
+    }
+
     /// The client's end. Its preface and SETTINGS wait in [`Connection::out`] at once.
-    pub fn client(config: Config, now_ms: u64) -> Connection;
+    pub fn client(config: Config) -> Connection {
+        Connection::new(config, false, Guard::off(config.limits))
+    }
 
-    // ---- what the task that owns the socket does
+    fn new(config: Config, as_server: bool, guard: Guard) -> Connection {
+        let mut out = Vec::new();
+        if !as_server {
+            out.extend_from_slice(PREFACE);
+        }
+        settings::announce(&config, as_server, &mut out);
+        Connection {
+            config,
+            as_server,
+            input: Input::new(as_server),
+            decoder: Decoder::new(TABLE_BYTES),
+            encoder: Encoder::new(TABLE_BYTES),
+            guard,
+            peer: PeerSettings::default(),
+            streams: Streams::default(),
+            late: LateFrames::default(),
+            line: Line::default(),
+            last_stream: 0,
+            opened: 0,
+            recv_window: i64::from(config.connection_window_bytes.max(WINDOW_DEFAULT)),
+            unreleased: 0,
+            send_window: i64::from(WINDOW_DEFAULT),
+            out,
+            written: 0,
+            spare_fields: Vec::new(),
+            io: None,
+            settings_acked: false,
+            drain: Drain::No,
+            peer_leaves: false,
+            pong: false,
+            over: false,
+            fault: None,
+        }
+    }
 
-    /// Takes bytes of the peer off `bytes`, up to and with the next event; all of them when there is none. After an
-    /// error the connection is over: its GOAWAY waits in [`Connection::out`] and all streams have failed.
-    pub fn receive(&mut self, bytes: &mut &[u8], now_ms: u64) -> Result<Option<Event>, H2Abuse>;
-    /// Whether bytes of the peer should be read: not when it does not take ours.
-    pub fn wants_bytes(&self) -> bool;
-    /// The peer sent its end, or the socket failed: streams that are not complete fail with `Lost`.
-    pub fn lost(&mut self);
+    /// Whether bytes of the peer should be read: not while it does not take ours, whose answers would pile up.
+    pub fn wants_bytes(&self) -> bool {
+        self.waiting_out() < self.config.out_bytes_max.saturating_add(ANSWERS_MAX)
+    }
+
     /// What is to be written.
-    pub fn out(&self) -> &[u8];
+    #[inline]
+    pub fn out(&self) -> &[u8] {
+        self.out.get(self.written..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn waiting_out(&self) -> usize {
+        self.out.len() - self.written
+    }
+
     /// So many bytes of it were written. Wakes streams that may send now.
-    pub fn written(&mut self, bytes: usize);
-    /// Whom to wake when there is something to write, or the state of the connection changed.
-    pub fn set_io_waker(&mut self, waker: &Waker);
-    /// GOAWAY, with which everything ends; streams fail with `Lost`.
-    pub fn end(&mut self, code: ErrorCode);
-    /// Lets the streams that are there end, and takes no more: GOAWAY with the highest number and PING, then, when that is answered, GOAWAY with the true last number. On a client's end: GOAWAY at once.
-    pub fn drain(&mut self);
-    /// Whether nothing can happen any more: after an error, `end` or `lost`; or after `drain` or a GOAWAY of the peer when no streams are left. What is in `out` should still be written.
-    pub fn is_over(&self) -> bool;
-    /// Streams that are open (not yet closed on both sides).
-    pub fn active(&self) -> usize;
+    pub fn written(&mut self, bytes: usize) {
+        self.written = self.written.saturating_add(bytes).min(self.out.len());
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+            self.line.forget_grants();
+        } else if self.written >= self.out.len() / 2 {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
+        self.grant();
+    }
+
+    /// Whom to wake when there is something to write, or the state of the connection has changed. It is forgotten when
+    /// it was woken.
+    pub fn set_io_waker(&mut self, waker: &Waker) {
+        match &mut self.io {
+            Some(io) => io.clone_from(waker),
+            None => self.io = Some(waker.clone()),
+        }
+    }
+
+    #[inline]
+    fn wake_io(&mut self) {
+        if let Some(io) = self.io.take() {
+            io.wake();
+        }
+    }
+
+    /// The peer sent its end, or the socket failed: streams that are not complete fail with [`StreamError::Lost`].
+    pub fn lost(&mut self) {
+        self.over = true;
+        self.fail_all();
+        self.wake_io();
+    }
+
+    /// Sends GOAWAY, with which everything ends; streams fail with [`StreamError::Lost`].
+    pub fn end(&mut self, code: ErrorCode) {
+        if self.over {
+            return;
+        }
+        let last = match self.drain {
+            Drain::After(last) => last,
+            Drain::No | Drain::Told => self.last_of_peer(),
+        };
+        frame::write_goaway(&mut self.out, last, code);
+        self.lost();
+    }
+
+    /// Ends the connection for what the peer did.
+    fn condemn(&mut self, abuse: H2Abuse) {
+        self.fault.get_or_insert(abuse);
+        self.end(ErrorCode(abuse.code()));
+    }
+
+    /// What the peer did that ended the connection.
+    pub fn fault(&self) -> Option<H2Abuse> {
+        self.fault
+    }
+
+    fn last_of_peer(&self) -> u32 {
+        if self.as_server { self.last_stream } else { 0 }
+    }
+
+    fn fail_all(&mut self) {
+        while let Some(stream) = self.streams.open_at(0) {
+            self.close_failed(stream, StreamError::Lost);
+        }
+    }
+
+    /// Takes no more streams and lets those that are there end. A server's end sends GOAWAY with the highest number
+    /// and PING, and when that is answered GOAWAY with the true last one (RFC 9113, 6.8); a client's end just says it.
+    pub fn drain(&mut self) {
+        if self.drain != Drain::No || self.over {
+            return;
+        }
+        if self.as_server {
+            self.drain = Drain::Told;
+            frame::write_goaway(&mut self.out, frame::WINDOW_MAX, ErrorCode::NO_ERROR);
+            frame::write(&mut self.out, frame::PING, 0, 0, &DRAIN_PING);
+        } else {
+            self.drain = Drain::After(0);
+            frame::write_goaway(&mut self.out, 0, ErrorCode::NO_ERROR);
+        }
+        self.wake_io();
+    }
+
+    /// Whether nothing can happen any more: after an error, [`Connection::end`] or [`Connection::lost`]; or when no
+    /// streams are left after a drain or the peer's GOAWAY. What is in [`Connection::out`] should still be written.
+    pub fn is_over(&self) -> bool {
+        let leaving = self.peer_leaves || matches!(self.drain, Drain::After(_));
+        self.over || leaving && self.streams.open_len() == 0
+    }
+
+    /// Streams that are not closed on both sides.
+    pub fn active(&self) -> usize {
+        self.streams.open_len()
+    }
+
     /// When the header block that is not whole yet began.
-    pub fn block_since_ms(&self) -> Option<u64>;
+    pub fn block_since_ms(&self) -> Option<u64> {
+        self.guard.block_since_ms()
+    }
+
     /// Gives memory back that an idle connection does not need.
-    pub fn trim(&mut self);
+    pub fn trim(&mut self) {
+        self.streams.trim();
+        self.spare_fields = Vec::new();
+        self.input.trim();
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
+    }
+
+    /// Bytes of memory that are held, this struct left out.
+    pub fn held_bytes(&self) -> usize {
+        let lists = self.spare_fields.iter().map(FieldList::held_bytes);
+        self.streams.held_bytes()
+            + self.late.held_bytes()
+            + self.line.held_bytes()
+            + self.input.held_bytes()
+            + self.decoder.held_bytes()
+            + self.encoder.held_bytes()
+            + self.out.capacity()
+            + self.spare_fields.capacity() * size_of::<FieldList>()
+            + lists.sum::<usize>()
+    }
+
     /// Sends a PING of ours.
-    pub fn ping(&mut self);
+    pub fn ping(&mut self) {
+        if !self.over {
+            frame::write(&mut self.out, frame::PING, 0, 0, &OUR_PING);
+            self.wake_io();
+        }
+    }
+
     /// Whether an answer to a PING of ours came since the last call.
-    pub fn take_pong(&mut self) -> bool;
+    pub fn take_pong(&mut self) -> bool {
+        std::mem::take(&mut self.pong)
+    }
 
-    // ---- a client's end
+    /// Whether a client's end may open further streams: no GOAWAY was sent or came, and there are numbers left.
+    pub fn is_open(&self) -> bool {
+        let left = self.last_stream < frame::WINDOW_MAX - 2;
+        !self.over && !self.peer_leaves && self.drain == Drain::No && left
+    }
 
-    /// Whether further streams may be opened: no GOAWAY came, no error, and there are numbers left.
-    pub fn is_open(&self) -> bool;
-    /// Streams that the peer takes at a time (`usize::MAX` when it did not say).
-    pub fn peer_streams_max(&self) -> usize;
-    /// Whether the peer takes extended CONNECT (RFC 8441).
-    pub fn takes_extended_connect(&self) -> bool;
-    /// Opens a stream with this head, pseudo-header fields first; `ended` when nothing follows. The names may be in any case. `head_only`: the answer has no content (HEAD), whatever its content-length says.
-    pub fn open<'f>(&mut self, fields: impl Iterator<Item = (&'f [u8], &'f [u8])>, ended: bool, head_only: bool, now_ms: u64) -> Result<StreamRef, StreamError>;
+    /// Streams that the peer takes at a time; `usize::MAX` when it did not say.
+    pub fn peer_streams_max(&self) -> usize {
+        match self.peer.streams_max {
+            u32::MAX => usize::MAX,
+            streams => streams as usize,
+        }
+    }
 
-    // ---- one stream: receiving
+    /// Whether the peer takes extended CONNECT (RFC 8441, 3). Not known before [`Connection::has_settings`].
+    pub fn takes_extended_connect(&self) -> bool {
+        self.peer.extended_connect
+    }
 
-    /// The next head: of a request, of an interim answer, of the final one. Server's end: there at once after `Opened`.
-    pub fn poll_head(&mut self, stream: StreamRef, cx: &mut Context<'_>) -> Poll<Result<Head, StreamError>>;
+    /// Whether the peer's SETTINGS came.
+    pub fn has_settings(&self) -> bool {
+        self.input.begun()
+    }
+
     /// Gives the memory of a list back, to be used for the next head.
-    pub fn give_fields(&mut self, fields: FieldList);
-    /// Reads DATA into `room`, and makes room in the windows; 0 is the end of the body, after which trailers are known.
-    pub fn poll_read(&mut self, stream: StreamRef, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<Result<usize, StreamError>>;
-    /// Whether all has been received and read, and there are no trailers.
-    pub fn is_received(&self, stream: StreamRef) -> bool;
-    /// The trailers as `name: value` lines with CRLF (`keel_http::trailer_lines`); empty when there are none.
-    pub fn take_trailers(&mut self, stream: StreamRef) -> Vec<u8>;
-
-    // ---- one stream: sending
-
-    /// Sends a head: an interim answer or the final one. Pseudo-header fields come first; names may be in any case.
-    pub fn send_head<'f>(&mut self, stream: StreamRef, fields: impl Iterator<Item = (&'f [u8], &'f [u8])>, ended: bool, now_ms: u64) -> Result<(), StreamError>;
-    /// Sends as much of the parts as windows and room allow, and gives how much that was (never 0, unless all parts are empty). With `last`, END_STREAM stands on the frame that takes the last byte.
-    pub fn poll_send(&mut self, stream: StreamRef, cx: &mut Context<'_>, parts: [&[u8]; 3], last: bool, now_ms: u64) -> Poll<Result<usize, StreamError>>;
-    /// Ends the message without trailers (an empty DATA with END_STREAM), unless it has ended.
-    pub fn end_stream(&mut self, stream: StreamRef, now_ms: u64) -> Result<(), StreamError>;
-    /// Ends the message with trailers.
-    pub fn send_trailers<'f>(&mut self, stream: StreamRef, fields: impl Iterator<Item = (&'f [u8], &'f [u8])>, now_ms: u64) -> Result<(), StreamError>;
-    /// Whether END_STREAM was sent.
-    pub fn has_ended(&self, stream: StreamRef) -> bool;
-
-    // ---- one stream: its end
-
-    /// Resets the stream, unless it is closed.
-    pub fn reset(&mut self, stream: StreamRef, code: ErrorCode, now_ms: u64);
-    /// Why the stream failed, when it did; the task is woken when it does. For who watches for a peer that leaves.
-    pub fn poll_failed(&mut self, stream: StreamRef, cx: &mut Context<'_>) -> Poll<StreamError>;
-    /// Nobody holds the stream any more. What is still open is reset: NO_ERROR when a server's answer is complete (RFC 9113, 8.1), CANCEL otherwise.
-    pub fn release(&mut self, stream: StreamRef, now_ms: u64);
-    /// Sets how urgent what we send is (RFC 9218): 0 is first, 7 last; incremental streams share.
-    pub fn set_priority(&mut self, stream: StreamRef, urgency: u8, incremental: bool);
+    pub fn give_fields(&mut self, mut fields: FieldList) {
+        if self.spare_fields.len() < FIELDS_KEPT && fields.held_bytes() <= FIELDS_KEPT_BYTES {
+            fields.clear();
+            self.spare_fields.push(fields);
+        }
+    }
 }

@@ -11,8 +11,13 @@ mod fields;
 mod frame;
 mod guard;
 pub mod hpack;
+mod late;
+mod priority;
+mod settings;
+mod stream;
 
 pub use code::ErrorCode;
 pub use connection::{Config, Connection, Event, Head, StreamError, StreamRef};
 pub use fields::FieldList;
 pub use guard::{H2Abuse, H2GuardLimits};
+pub use priority::read_priority;

@@ -20,6 +20,11 @@ impl Decoder {
         Decoder {}
     }
 
+    /// Bytes of memory that are held.
+    pub fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// Decodes a whole block and appends its fields to `out`, which takes no more than `list_bytes_max` of them (see
     /// [`FieldList::push`]); the table is kept up in any case.
     pub fn decode(

@@ -11,6 +11,11 @@ impl Encoder {
         Encoder {}
     }
 
+    /// Bytes of memory that are held.
+    pub fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// The peer's SETTINGS_HEADER_TABLE_SIZE. What changes is told in the next block.
     pub fn set_peer_max(&mut self, table_bytes_max: u32) {
         let _ = table_bytes_max;

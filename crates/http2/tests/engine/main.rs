@@ -1,0 +1,9 @@
+//! The engine against peers written by hand, against itself, and against another library.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod cases;
+mod client_rules;
+mod server_generic;
+mod server_rules;
+mod side;
+mod wire;
