@@ -4,6 +4,8 @@
 //! Streams are used through their [`StreamRef`], by tasks that are woken when something comes or may be sent; whoever
 //! owns the socket is woken when there is something to write. Nothing here calls back.
 
+mod control;
+mod data;
 mod line;
 mod receive;
 mod send;

@@ -31,7 +31,7 @@ impl LateFrames {
     pub(crate) fn gave_up(&mut self, stream: u32) {
         if self.given_up.len() >= REMEMBERED_MAX {
             let half = self.given_up.len() / 2;
-            let last = self.given_up.drain(..half).last();
+            let last = self.given_up.drain(..half).next_back();
             self.forgotten = self.forgotten.max(last.unwrap_or(0));
         }
         if let Err(at) = self.given_up.binary_search(&stream) {

@@ -1,23 +1,19 @@
 //! What the peer sends: from bytes in any pieces to frames, and what each frame does.
 
-use super::{Connection, Drain, Event, StreamRef};
-use super::{DRAIN_PING, OUR_PING};
+use super::{Connection, Event, StreamRef};
 use crate::frame::{
     self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, GOAWAY, HEAD_BYTES, HEADERS,
     PADDED, PING, PREFACE, PRIORITY, PRIORITY_FLAG, PRIORITY_UPDATE, PUSH_PROMISE, RST_STREAM,
     SETTINGS, WINDOW_MAX, WINDOW_UPDATE,
 };
-use crate::late::Late;
-use crate::priority::Priority;
-use crate::stream::Half;
-use crate::{ErrorCode, H2Abuse, StreamError};
+use crate::{ErrorCode, H2Abuse};
 
 /// Memory for what came of a frame that is kept for the next one.
 const KEPT_BYTES: usize = 1024;
 
 /// Where in the peer's bytes we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Preface,
     Head,
     /// Before the length of a DATA frame's padding.
@@ -41,17 +37,17 @@ pub(super) struct Block {
 /// What came and has not been used.
 #[derive(Debug)]
 pub(super) struct Input {
-    phase: Phase,
+    pub(super) phase: Phase,
     /// The peer's first SETTINGS came.
-    begun: bool,
+    pub(super) begun: bool,
     have: u8,
     head: [u8; HEAD_BYTES],
-    frame: FrameHead,
+    pub(super) frame: FrameHead,
     /// Bytes of this phase that are still to come.
-    left: u32,
-    padding: u32,
+    pub(super) left: u32,
+    pub(super) padding: u32,
     /// Whose DATA it is; of nobody when the stream is gone.
-    data_of: Option<StreamRef>,
+    pub(super) data_of: Option<StreamRef>,
     partial: Vec<u8>,
     block: Option<Block>,
     block_bytes: Vec<u8>,
@@ -352,290 +348,5 @@ impl Connection {
         // So long a block is rare: its memory is not kept.
         let text = std::mem::take(&mut self.input.block_bytes);
         self.block(block, &text, now_ms)
-    }
-
-    /// Whether a client has used the number for a stream.
-    pub(super) fn was_opened(&self, stream: u32) -> bool {
-        stream % 2 == 1 && stream <= self.last_stream
-    }
-
-    /// Whether streams with this number are not looked at any more.
-    pub(super) fn is_beyond(&self, stream: u32) -> bool {
-        matches!(self.drain, Drain::After(last) if self.as_server && stream > last)
-    }
-
-    /// The peer ended or reset a stream that is closed, or sent on it. `Ok` when that is fair and to be ignored.
-    pub(super) fn closed_stream(
-        &mut self,
-        stream: u32,
-        kind: u8,
-        ended: bool,
-        now_ms: u64,
-    ) -> Result<(), H2Abuse> {
-        if !self.was_opened(stream) {
-            // RFC 9113, 5.1: it is idle.
-            return Err(H2Abuse::Protocol);
-        }
-        match self.late.judge(stream) {
-            Late::Fair => {
-                if ended {
-                    self.late.ended(stream);
-                }
-                Ok(())
-            }
-            Late::AfterReset if kind == DATA => {
-                self.guard.reset(ErrorCode::STREAM_CLOSED.0, true, now_ms)?;
-                frame::write_reset(&mut self.out, stream, ErrorCode::STREAM_CLOSED);
-                Ok(())
-            }
-            // A number that was skipped was never used, and may not be any more (RFC 9113, 5.1.1).
-            Late::Breach if kind == HEADERS && self.has_skipped() => Err(H2Abuse::Protocol),
-            Late::AfterReset | Late::Breach => Err(H2Abuse::ClosedStream),
-        }
-    }
-
-    fn has_skipped(&self) -> bool {
-        self.opened != self.last_stream.div_ceil(2)
-    }
-
-    fn peer_reset(&mut self, id: u32, code: ErrorCode) -> Result<(), H2Abuse> {
-        if let Some(stream) = self.streams.find(id) {
-            let error = match code {
-                ErrorCode::REFUSED_STREAM if !self.as_server => StreamError::Refused,
-                code => StreamError::Reset(code),
-            };
-            self.close_failed(stream, error);
-            self.late.was_reset(id);
-        } else if self.was_opened(id) {
-            self.late.ended(id);
-        } else if !self.is_beyond(id) {
-            return Err(H2Abuse::Protocol);
-        }
-        Ok(())
-    }
-
-    fn peer_settings(&mut self, frame: FrameHead, payload: &[u8]) -> Result<(), H2Abuse> {
-        if frame.has(ACK) {
-            self.settings_acked = true;
-            return Ok(());
-        }
-        self.input.begun = true;
-        let before = i64::from(self.peer.stream_window);
-        let table = self.peer.read(payload, self.as_server)?;
-        if let Some(bytes) = table {
-            self.encoder.set_peer_max(bytes);
-        }
-        let more = i64::from(self.peer.stream_window) - before;
-        if more != 0 {
-            self.widen_all(more)?;
-        }
-        frame::write(&mut self.out, SETTINGS, ACK, 0, &[]);
-        Ok(())
-    }
-
-    /// RFC 9113, 6.9.2: the windows of all streams change with the setting.
-    fn widen_all(&mut self, more: i64) -> Result<(), H2Abuse> {
-        let mut at = 0;
-        while let Some(stream) = self.streams.open_at(at) {
-            at += 1;
-            if let Some(found) = self.streams.get_mut(stream) {
-                found.send_window += more;
-                if found.send_window > i64::from(WINDOW_MAX) {
-                    return Err(H2Abuse::FlowControl);
-                }
-                if found.send_window > 0 {
-                    found.wake_sender();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn peer_ping(&mut self, frame: FrameHead, payload: &[u8]) {
-        if !frame.has(ACK) {
-            frame::write(&mut self.out, PING, ACK, 0, payload);
-        } else if payload == OUR_PING {
-            self.pong = true;
-        } else if payload == DRAIN_PING && self.drain == Drain::Told {
-            let last = self.last_of_peer();
-            self.drain = Drain::After(last);
-            frame::write_goaway(&mut self.out, last, ErrorCode::NO_ERROR);
-        }
-    }
-
-    fn peer_goaway(&mut self, last: u32) {
-        self.peer_leaves = true;
-        if self.as_server {
-            return;
-        }
-        // From the end: closing takes them out of the list.
-        let mut at = self.streams.open_len();
-        while at > 0 {
-            at -= 1;
-            if let Some(stream) = self.streams.open_at(at)
-                && stream.id > last
-            {
-                self.close_failed(stream, StreamError::Refused);
-            }
-        }
-    }
-
-    fn peer_window(&mut self, id: u32, bytes: u32, now_ms: u64) -> Result<(), H2Abuse> {
-        let max = i64::from(WINDOW_MAX);
-        if id == 0 {
-            if bytes == 0 {
-                return Err(H2Abuse::Protocol);
-            }
-            self.send_window += i64::from(bytes);
-            if self.send_window > max {
-                return Err(H2Abuse::FlowControl);
-            }
-            self.grant();
-            return Ok(());
-        }
-        let Some(stream) = self.streams.find(id) else {
-            let idle = !self.was_opened(id) && !self.is_beyond(id);
-            return if idle { Err(H2Abuse::Protocol) } else { Ok(()) };
-        };
-        if bytes == 0 {
-            return self.refuse(id, ErrorCode::PROTOCOL_ERROR, now_ms);
-        }
-        let Some(found) = self.streams.get_mut(stream) else {
-            return Ok(());
-        };
-        found.send_window += i64::from(bytes);
-        if found.send_window > max {
-            return self.refuse(id, ErrorCode::FLOW_CONTROL_ERROR, now_ms);
-        }
-        if found.send_window > 0 {
-            found.wake_sender();
-        }
-        Ok(())
-    }
-
-    /// RFC 9218, 7.1.
-    fn peer_priority(&mut self, payload: &[u8]) -> Result<(), H2Abuse> {
-        let id = frame::number(payload) & WINDOW_MAX;
-        if id == 0 {
-            return Err(H2Abuse::Protocol);
-        }
-        if let Some(stream) = self.streams.find(id) {
-            let told = Priority::told(payload.get(4..).unwrap_or_default());
-            self.set_priority(stream, told.urgency, told.incremental);
-        }
-        Ok(())
-    }
-
-    /// DATA begins: what it takes of the windows is judged by its whole length (RFC 9113, 6.9).
-    fn data_head(&mut self, frame: FrameHead, now_ms: u64) -> Result<(), H2Abuse> {
-        let length = i64::from(frame.length);
-        if length > self.recv_window {
-            return Err(H2Abuse::FlowControl);
-        }
-        self.recv_window -= length;
-        self.input.data_of = None;
-        let ended = frame.has(END_STREAM);
-        match self.streams.find(frame.stream) {
-            Some(stream) => self.data_of(stream, frame, now_ms)?,
-            None if self.is_beyond(frame.stream) => {}
-            None => self.closed_stream(frame.stream, DATA, ended, now_ms)?,
-        }
-        if self.input.data_of.is_none() {
-            self.release_window(frame.length);
-        }
-        if frame.has(PADDED) {
-            self.input.phase = Phase::PadLength;
-            Ok(())
-        } else {
-            self.data_begins(0, 0, now_ms)
-        }
-    }
-
-    /// DATA begins on a stream that is not closed.
-    fn data_of(&mut self, stream: StreamRef, frame: FrameHead, now_ms: u64) -> Result<(), H2Abuse> {
-        let Some(found) = self.streams.get_mut(stream) else {
-            return Ok(());
-        };
-        let code = match found.recv {
-            Half::Ended | Half::Gone => return Err(H2Abuse::ClosedStream),
-            // An answer begins with its head.
-            Half::Open if !found.has_head => ErrorCode::PROTOCOL_ERROR,
-            Half::Open if i64::from(frame.length) > found.recv_window => {
-                ErrorCode::FLOW_CONTROL_ERROR
-            }
-            Half::Open => {
-                found.recv_window -= i64::from(frame.length);
-                self.input.data_of = Some(stream);
-                return Ok(());
-            }
-        };
-        self.refuse(frame.stream, code, now_ms)
-    }
-
-    /// The length of the padding is known. `before` is what stands before the content.
-    fn data_begins(&mut self, padding: u32, before: u32, now_ms: u64) -> Result<(), H2Abuse> {
-        let frame = self.input.frame;
-        let around = padding + before;
-        let content = frame.length.checked_sub(around).ok_or(H2Abuse::Protocol)?;
-        let ended = frame.has(END_STREAM);
-        self.guard.data(content, ended, now_ms)?;
-        self.input.left = content;
-        self.input.padding = padding;
-        self.input.phase = Phase::Data;
-        let Some(stream) = self.input.data_of else {
-            return Ok(());
-        };
-        if around > 0 {
-            self.release_stream(stream, around);
-        }
-        let Some(found) = self.streams.get_mut(stream) else {
-            return Ok(());
-        };
-        let Some(expected) = &mut found.expected else {
-            return Ok(());
-        };
-        match expected.checked_sub(u64::from(content)) {
-            Some(left) => *expected = left,
-            None => {
-                self.input.data_of = None;
-                self.release_window(content);
-                self.refuse(frame.stream, ErrorCode::PROTOCOL_ERROR, now_ms)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn data_part(&mut self, part: &[u8]) {
-        let Some(stream) = self.input.data_of else {
-            return;
-        };
-        match self.streams.get_mut(stream) {
-            Some(found) if found.recv == Half::Open => {
-                found.data.extend_from_slice(part);
-                found.wake_receiver();
-            }
-            // It was given up in the middle of the frame.
-            _ => self.release_window(part.len() as u32),
-        }
-    }
-
-    fn data_ends(&mut self, now_ms: u64) -> Result<(), H2Abuse> {
-        let frame = self.input.frame;
-        match self.input.data_of.take() {
-            Some(stream) if frame.has(END_STREAM) => {
-                let open = self
-                    .streams
-                    .get(stream)
-                    .is_some_and(|it| it.recv == Half::Open);
-                match open {
-                    true => self.peer_ended(stream, now_ms),
-                    false => {
-                        self.late.ended(frame.stream);
-                        Ok(())
-                    }
-                }
-            }
-            _ => Ok(()),
-        }
     }
 }
