@@ -8,8 +8,6 @@ use crate::priority::Priority;
 
 /// Room for DATA that a free slot keeps for the next stream.
 const KEPT_BYTES: usize = 4096;
-/// Slots that an idle connection keeps.
-const SLOTS_KEPT: usize = 2;
 
 /// One direction of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,6 +65,17 @@ impl Stream {
     #[inline]
     pub(crate) fn unread(&self) -> usize {
         self.data.len() - self.read.min(self.data.len())
+    }
+
+    /// Takes in what came.
+    pub(crate) fn take_data(&mut self, part: &[u8]) {
+        // A reader that never quite catches up must not make it grow for ever.
+        if self.read > 0 && self.read >= self.unread() {
+            self.data.drain(..self.read);
+            self.read = 0;
+        }
+        self.data.extend_from_slice(part);
+        self.wake_receiver();
     }
 
     /// Whether no frame belongs to it any more.
@@ -214,10 +223,7 @@ impl Streams {
 
     /// Gives memory back when nothing is used.
     pub(crate) fn trim(&mut self) {
-        if !self.is_unused() {
-            return;
-        }
-        if self.slots.len() > SLOTS_KEPT || self.slots.iter().any(|it| it.data.capacity() > 0) {
+        if self.is_unused() {
             *self = Streams::default();
         }
     }

@@ -96,10 +96,7 @@ impl Connection {
             return;
         };
         match self.streams.get_mut(stream) {
-            Some(found) if found.recv == Half::Open => {
-                found.data.extend_from_slice(part);
-                found.wake_receiver();
-            }
+            Some(found) if found.recv == Half::Open => found.take_data(part),
             // It was given up in the middle of the frame.
             _ => self.release_window(part.len() as u32),
         }
