@@ -207,7 +207,7 @@ fn request_and_answer() {
 }
 
 fn answer_is_whole(side: &mut Side) {
-    let (mut content, mut lists) = (Vec::new(), Vec::new());
+    let (mut content, mut lists) = (Vec::<u8>::new(), Vec::new());
     for frame in side.take_essential() {
         if frame.kind == DATA {
             content.extend(&frame.payload);

@@ -107,7 +107,7 @@ impl Side {
 
     /// A client's end that has said and heard nothing.
     pub fn fresh_client(config: Config) -> Side {
-        Side::new(Connection::client(config, 0))
+        Side::new(Connection::client(config))
     }
 
     /// A server's end after the prefaces, with these settings of the client.
@@ -206,7 +206,7 @@ impl Side {
     }
 
     pub fn head(&mut self, stream: StreamRef) -> Poll<Result<(Fields, bool), StreamError>> {
-        let head = self.conn.poll_head(stream, &mut noop());
+        let head = self.conn.poll_head(stream, &noop());
         head.map_ok(|head| {
             let fields = list(&head.fields);
             self.conn.give_fields(head.fields);
@@ -225,7 +225,7 @@ impl Side {
     pub fn read(&mut self, stream: StreamRef) -> (Vec<u8>, Poll<Result<(), StreamError>>) {
         let (mut content, mut room) = (Vec::new(), [0; 4096]);
         loop {
-            match self.conn.poll_read(stream, &mut noop(), &mut room) {
+            match self.conn.poll_read(stream, &noop(), &mut room) {
                 Poll::Pending => return (content, Poll::Pending),
                 Poll::Ready(Ok(0)) => return (content, Poll::Ready(Ok(()))),
                 Poll::Ready(Ok(len)) => content.extend(&room[..len]),
@@ -242,11 +242,11 @@ impl Side {
     ) -> Poll<Result<usize, StreamError>> {
         let parts = [content, &[][..], &[][..]];
         self.conn
-            .poll_send(stream, &mut noop(), parts, last, self.now_ms)
+            .poll_send(stream, &noop(), parts, last, self.now_ms)
     }
 
     pub fn failure(&mut self, stream: StreamRef) -> Option<StreamError> {
-        match self.conn.poll_failed(stream, &mut noop()) {
+        match self.conn.poll_failed(stream, &noop()) {
             Poll::Ready(error) => Some(error),
             Poll::Pending => None,
         }
