@@ -1,7 +1,7 @@
 //! HTTP/2: limits towards clients and towards servers.
 
 use keel_config::model::{self, Http2, Listener, ServerHttp2};
-use keel_http::H2GuardLimits;
+use keel_http2::H2GuardLimits;
 use keel_l7::{Http2Plan, ServerHttp2Plan, ServerProtocol};
 
 use super::pools::ms;
