@@ -91,11 +91,6 @@ impl Guard {
         Guard::new(limits.for_blocks_only(), 0)
     }
 
-    /// The limits.
-    pub(crate) fn limits(&self) -> &H2GuardLimits {
-        &self.limits
-    }
-
     /// The low bits of the time.
     #[inline]
     fn at(&mut self, now_ms: u64) -> u32 {
