@@ -5,6 +5,8 @@
 //! the protocol or floods it ([`H2Abuse`]). It does no I/O, knows no clock and makes no task: `now` is an argument,
 //! and whoever waits is woken. What a list of fields means is `keel-http`'s to say.
 
+#![forbid(unsafe_code)]
+
 mod code;
 mod connection;
 mod fields;

@@ -79,7 +79,7 @@ mod tests {
                 "{value}"
             );
         }
-        assert_eq!(Priority::told(b"").incremental, false);
-        assert_eq!(Priority::default().incremental, true);
+        assert!(!Priority::told(b"").incremental);
+        assert!(Priority::default().incremental);
     }
 }
