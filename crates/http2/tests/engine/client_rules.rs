@@ -206,7 +206,8 @@ fn preface_and_settings() {
 /// A whole answer is there for its reader, whatever happens to the connection afterwards.
 #[test]
 fn answers_outlive_the_connection() {
-    let endings: [(&str, fn(&mut Side)); 5] = [
+    type Ending = (&'static str, fn(&mut Side));
+    let endings: [Ending; 5] = [
         ("lost", |side| side.conn.lost()),
         ("reset with NO_ERROR", |side| side.feed(&reset(1, NO_ERROR))),
         ("GOAWAY", |side| side.feed(&goaway(1, NO_ERROR))),

@@ -6,4 +6,5 @@ mod client_rules;
 mod server_generic;
 mod server_rules;
 mod side;
+mod sim;
 mod wire;

@@ -1,0 +1,37 @@
+//! Both ends with each other, over a line that is cut and delayed at random, in worlds that a seed makes.
+//!
+//! A task runs only when it was woken, when its own timer is due, or at its start; the owner of a socket only when it
+//! was woken or can move bytes. So what nobody is woken for stands still, and is found.
+
+mod plan;
+mod run;
+mod task;
+mod watch;
+
+use proptest::prelude::*;
+
+use plan::{Turn, world};
+use run::Universe;
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        ..ProptestConfig::with_cases(cases)
+    }
+}
+
+proptest! {
+    #![proptest_config(config(160))]
+    #[test]
+    fn messages_arrive_whole(world in world(prop_oneof![Just(Turn::None), Just(Turn::Ping)])) {
+        Universe::run(world);
+    }
+
+    #[test]
+    fn whatever_happens(world in world(prop_oneof![
+        Just(Turn::ServerDrains), Just(Turn::ClientDrains), Just(Turn::Lost), Just(Turn::ServerEnds)
+    ])) {
+        Universe::run(world);
+    }
+}
