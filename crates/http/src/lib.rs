@@ -42,9 +42,7 @@ pub use framing::{
     BodyLength, HOP_BY_HOP, RequestFraming, ResponseFraming, frame_request, frame_response,
     is_nominated,
 };
-pub use h2head::{
-    H2RequestParts, h2_fields, lower_name, trailer_fields, trailer_lines, written_host,
-};
+pub use h2head::{h2_fields, lower_name, trailer_fields, trailer_lines, written_host};
 pub use header::{HeaderId, HeaderSet};
 pub use method::{Method, Version};
 pub use normalise::NormalRequest;

@@ -7,7 +7,7 @@ use keel_http::trailer_lines;
 use super::receive::Block;
 use super::{Connection, Event, Head, StreamRef};
 use crate::frame::{self, HEADERS, WINDOW_DEFAULT};
-use crate::priority::Priority;
+use crate::priority::{Priority, read_priority};
 use crate::stream::{Half, remember};
 use crate::{ErrorCode, FieldList, H2Abuse, StreamError};
 
@@ -368,6 +368,19 @@ impl Connection {
         // A drain may have waited for this one.
         if self.out.len() != before || self.is_over() {
             self.wake_io();
+        }
+    }
+
+    /// Takes the `priority` field of our answer: what it says counts before what the client said (RFC 9218, 8).
+    pub fn answer_priority(&mut self, stream: StreamRef, value: &[u8]) {
+        let (urgency, incremental) = read_priority(value);
+        if let Some(Priority {
+            urgency: before,
+            incremental: shared,
+        }) = self.streams.get(stream).map(|it| it.priority)
+        {
+            let urgency = urgency.unwrap_or(before);
+            self.set_priority(stream, urgency, incremental.unwrap_or(shared));
         }
     }
 
