@@ -1,9 +1,10 @@
 //! Who may send next, when the connection has not room for all.
 //!
-//! A stream that finds no room stands in line. When there is room again, those whose turn it is are told, each for about
-//! one frame: by urgency first, of equal urgency those that are not incremental one after the other in the order of
-//! their numbers, then those that are in turn (RFC 9218, 10). Every eighth time it is whoever has waited longest, so that
-//! nobody waits for ever.
+//! A stream that finds no room stands in line. When there is room again, those whose turn it is are told: by urgency
+//! first, of equal urgency those that are not incremental one after the other in the order of their numbers, then those
+//! that are in turn (RFC 9218, 10). One that is not incremental is told alone, for all the room is its; of the others as
+//! many as there is room for a frame each. Every eighth time it is whoever has waited longest, so that nobody waits for
+//! ever.
 
 use super::{Connection, StreamRef};
 use crate::frame::PAYLOAD_MAX;
@@ -25,12 +26,16 @@ struct Waiting {
 
 impl Waiting {
     fn rank(&self) -> Rank {
-        let order = match self.priority.incremental {
-            true => self.since,
-            false => u64::from(self.stream.id),
-        };
-        (self.priority.urgency, self.priority.incremental, order)
+        rank(self.priority, self.stream, self.since)
     }
+}
+
+fn rank(priority: Priority, stream: StreamRef, since: u64) -> Rank {
+    let order = match priority.incremental {
+        true => since,
+        false => u64::from(stream.id),
+    };
+    (priority.urgency, priority.incremental, order)
 }
 
 /// The streams that wait to send.
@@ -66,21 +71,23 @@ impl Line {
         self.waiting.capacity() * size_of::<Waiting>()
     }
 
-    /// Takes the next one out.
-    fn next(&mut self) -> Option<StreamRef> {
+    /// Takes the next one out; with `shares`, only one that shares with streams of this priority.
+    fn next(&mut self, shares: Option<Priority>) -> Option<Waiting> {
         let waiting = self.waiting.iter().enumerate();
-        let by_rank = self.by_rank < TURNS_BY_RANK;
-        let found = match by_rank {
+        let by_rank = shares.is_some() || self.by_rank < TURNS_BY_RANK;
+        let (at, found) = match by_rank {
             true => waiting.min_by_key(|(_, it)| it.rank()),
             false => waiting.min_by_key(|(_, it)| (0, false, it.since)),
-        };
-        let at = found?.0;
+        }?;
+        if shares.is_some_and(|with| with != found.priority || !with.incremental) {
+            return None;
+        }
         self.by_rank = if by_rank { self.by_rank + 1 } else { 0 };
         let next = self.waiting.swap_remove(at);
         if self.waiting.is_empty() {
             self.waiting = Vec::new();
         }
-        Some(next.stream)
+        Some(next)
     }
 }
 
@@ -95,8 +102,9 @@ impl Connection {
         }
         // When nothing waits to be written, nobody else will be told.
         let free = self.waiting_out() == 0 || room > self.line.granted.saturating_mul(PAYLOAD_MAX);
-        let urgency = found.priority.urgency;
-        let first = |it: &Waiting| it.stream != stream && it.priority.urgency <= urgency;
+        // Whoever comes stands behind those that it shares with.
+        let own = rank(found.priority, stream, u64::MAX);
+        let first = |it: &Waiting| it.stream != stream && it.rank() < own;
         free && !self.line.waiting.iter().any(first)
     }
 
@@ -152,16 +160,20 @@ impl Connection {
         }
         let mut room = self.room();
         room = room.saturating_sub(self.line.granted.saturating_mul(PAYLOAD_MAX));
-        while room > 0
-            && let Some(next) = self.line.next()
-        {
-            let Some(found) = self.streams.get_mut(next) else {
+        let mut told = None;
+        // What is left for others than the first has to be a frame, or always the same ones would get less.
+        while room >= PAYLOAD_MAX || told.is_none() && room > 0 {
+            let Some(next) = self.line.next(told) else {
+                break;
+            };
+            let Some(found) = self.streams.get_mut(next.stream) else {
                 continue;
             };
             found.in_line = false;
             found.granted = true;
             self.line.granted += 1;
             room = room.saturating_sub(PAYLOAD_MAX);
+            told = Some(next.priority);
             if let Some(waker) = found.sender.take() {
                 waker.wake();
             }
