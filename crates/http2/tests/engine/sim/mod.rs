@@ -13,16 +13,19 @@ use proptest::prelude::*;
 use plan::{Turn, world};
 use run::Universe;
 
-fn config(cases: u32) -> ProptestConfig {
+/// `PROPTEST_CASES` says how many worlds.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    let cases = asked.and_then(|cases| cases.parse().ok());
     ProptestConfig {
         failure_persistence: None,
         max_shrink_iters: 2000,
-        ..ProptestConfig::with_cases(cases)
+        ..ProptestConfig::with_cases(cases.unwrap_or(64))
     }
 }
 
 proptest! {
-    #![proptest_config(config(160))]
+    #![proptest_config(config())]
     #[test]
     fn messages_arrive_whole(world in world(prop_oneof![Just(Turn::None), Just(Turn::Ping)])) {
         Universe::run(world);

@@ -100,7 +100,7 @@ fn body() -> impl Strategy<Value = Body> {
         3 => 200..40_000usize,
         1 => 40_000..400_000usize,
     ];
-    let chunk = prop_oneof![1..50usize, 50..5000usize, 5000..100_000usize];
+    let chunk = prop_oneof![1..50usize, 50..5000usize, 5000..40_000usize];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     let rest = prop_oneof![4 => Just(0u8), 1 => 1..20u8];
     (len, chunk, flags, rest).prop_map(|(len, chunk, (trailers, last, said), rest)| Body {
@@ -123,7 +123,7 @@ fn part() -> impl Strategy<Value = Part> {
     ];
     let quit = prop::option::weighted(0.15, (0..30u8, how));
     let rest = prop_oneof![4 => Just(0u8), 1 => 1..20u8];
-    let room = prop_oneof![1..100usize, 100..20_000usize, Just(100_000usize)];
+    let room = prop_oneof![1..100usize, 100..20_000usize, Just(30_000usize)];
     let head = prop_oneof![6 => Just(0u8), 2 => Just(1u8), 1 => Just(2u8)];
     let priority = prop::option::of((0..8u8, any::<bool>()));
     (body(), head, room, rest, quit, priority, any::<bool>()).prop_map(
