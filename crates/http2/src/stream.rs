@@ -100,8 +100,9 @@ impl Stream {
         }
     }
 
-    /// Breaks off what has not ended, and says why. Gives how many bytes will never be read.
-    pub(crate) fn fail(&mut self, error: StreamError) -> usize {
+    /// Breaks off what has not ended, and says why. With `keeps` what came before can still be read. Gives how many bytes
+    /// will never be read.
+    pub(crate) fn fail(&mut self, error: StreamError, keeps: bool) -> usize {
         self.error.get_or_insert(error);
         if self.send == Half::Open {
             self.send = Half::Gone;
@@ -109,9 +110,13 @@ impl Stream {
         let mut lost = 0;
         if self.recv == Half::Open {
             self.recv = Half::Gone;
-            lost = self.unread();
-            self.data.clear();
-            self.read = 0;
+            if !keeps {
+                lost = self.unread();
+                self.data.clear();
+                self.read = 0;
+                self.head = None;
+                self.later.clear();
+            }
         }
         self.wake_receiver();
         self.wake_sender();

@@ -207,7 +207,9 @@ impl Connection {
             return;
         };
         let was_open = found.recv == Half::Open;
-        let lost = found.fail(error);
+        // What a server had said by then is passed on; whether its RST_STREAM came with it or later makes no difference.
+        let keeps = !self.as_server && !matches!(error, StreamError::Ended(_));
+        let lost = found.fail(error, keeps);
         self.leave_line(stream);
         self.streams.close(stream);
         if !self.over {
@@ -253,14 +255,11 @@ impl Connection {
         let Some(found) = self.streams.get_mut(stream) else {
             return Poll::Ready(Err(StreamError::Lost));
         };
-        if found.recv == Half::Gone {
-            return Poll::Ready(Err(found.error.unwrap_or(StreamError::Lost)));
-        }
         if let Some(head) = found.head.take() {
             found.head = found.later.pop_front();
             return Poll::Ready(Ok(head));
         }
-        if found.recv == Half::Ended {
+        if found.recv != Half::Open {
             return Poll::Ready(Err(found.error.unwrap_or(StreamError::Lost)));
         }
         remember(&mut found.receiver, cx);
