@@ -3,18 +3,21 @@
 use std::collections::VecDeque;
 
 use super::fixed::{self, Indexing};
-use super::hash::NameHash;
+use super::hash::{NameHash, same_name};
 use super::table::{DynamicTable, ENTRY_OVERHEAD};
-use super::{DEFAULT_TABLE_BYTES, huffman, same_name};
+use super::{DEFAULT_TABLE_BYTES, huffman};
 
 /// A cookie shorter than this could be guessed by trying what is in the table (RFC 7541, 7.1.3).
 const COOKIE_BYTES_MIN: usize = 20;
 
 /// Shorter strings are not worth the time that the Huffman code takes.
-const CODED_BYTES_MIN: usize = 16;
+const CODED_BYTES_MIN: usize = 32;
 
-/// Number of places in which a field is remembered until another has the same.
+/// Number of fields that are remembered, of those that were in no table.
 const SEEN: usize = 64;
+
+/// In the tag of a name that is not in the static table.
+const TAG_UNKNOWN: u16 = 0x8000;
 
 // The forms of RFC 7541, 6.1 to 6.3: the bits before the prefix, and what the prefix leaves.
 const INDEXED: (u8, u8) = (0x80, 0x7f);
@@ -30,13 +33,16 @@ const RESIZED: (u8, u8) = (0x20, 0x1f);
 #[derive(Debug)]
 pub struct Encoder {
     table: DynamicTable,
-    /// For each entry of the table, the newest first: the tags of its name and of all of it.
+    /// For each entry of the table, the newest first: tags of its name and of all of it. The name's is its index in
+    /// the static table, or a hash and [`TAG_UNKNOWN`].
     tags: VecDeque<(u16, u16)>,
     table_bytes_max: u32,
     /// The smallest that the table was since the last block, if it changed.
     smallest: Option<u32>,
-    /// Tags of fields, and of names that are in no table, which came lately.
+    /// Tags of fields, and of names that were in no table, which came lately.
     seen: [u16; SEEN],
+    /// Which of them is the oldest.
+    seen_next: usize,
 }
 
 impl Encoder {
@@ -49,6 +55,7 @@ impl Encoder {
             table_bytes_max: max,
             smallest: (max < DEFAULT_TABLE_BYTES).then_some(max),
             seen: [0; SEEN],
+            seen_next: 0,
         }
     }
 
@@ -120,7 +127,11 @@ impl Encoder {
         if size > self.table.max() / 4 * 3 {
             return write_literal(PLAIN, known, name, value, out);
         }
-        let tags = (hash.tag(), hash.field_tag(value));
+        let name_tag = match known {
+            0 => hash.tag() | TAG_UNKNOWN,
+            known => known as u16,
+        };
+        let tags = (name_tag, hash.field_tag(value));
         let index = match self.find(known, name, value, tags) {
             Found::Whole(index) => return write_integer(INDEXED, index, out),
             Found::Name(index) => index,
@@ -153,7 +164,7 @@ impl Encoder {
                 break;
             };
             let (its_name, its_value) = joined.split_at_checked(name_len).unwrap_or_default();
-            if !same_name(its_name, name) {
+            if known == 0 && !same_name(its_name, name) {
                 continue;
             }
             let index = fixed::LEN + 1 + at;
@@ -170,12 +181,16 @@ impl Encoder {
     /// Whether `tag` came lately; it did now.
     #[inline]
     fn saw(&mut self, tag: u16) -> bool {
-        // 0 is a place that is empty.
-        let tag = tag | 1;
-        match self.seen.get_mut(usize::from(tag >> 1) % SEEN) {
-            Some(place) => std::mem::replace(place, tag) == tag,
-            None => false,
+        // All of them are compared, as that is done many at a time.
+        let seen = self
+            .seen
+            .iter()
+            .fold(false, |seen, its| seen | (*its == tag));
+        if !seen && let Some(oldest) = self.seen.get_mut(self.seen_next) {
+            *oldest = tag;
+            self.seen_next = (self.seen_next + 1) % SEEN;
         }
+        seen
     }
 }
 

@@ -1,6 +1,6 @@
 //! The static table (RFC 7541, appendix A), and what the encoder does with the fields that are in it.
 
-use super::hash::NameHash;
+use super::hash::{NameHash, same_name};
 
 /// Number of fields in the static table.
 pub(super) const LEN: usize = 61;
@@ -164,7 +164,7 @@ pub(super) fn find(name: &[u8], hash: NameHash) -> Option<Name> {
     let found = NAMES.get(hash.fixed_slot())?;
     let fixed = get(usize::from(found.index))?;
     let its_name = fixed.joined.as_bytes().get(..fixed.name_len)?;
-    super::same_name(its_name, name).then_some(*found)
+    same_name(its_name, name).then_some(*found)
 }
 
 impl Name {

@@ -1,4 +1,4 @@
-//! Hashes that preselect what may be the same. They need not be good: what they select is compared.
+//! Names and values that may be the same, by hashes, which need not be good: what they select is compared.
 
 /// Chosen so that the top eight bits differ for all names of the static table.
 const FACTOR: u64 = 0x2b00_b570_f93e_e7cd;
@@ -70,4 +70,58 @@ impl NameHash {
 fn step(hash: u64, word: u64) -> u64 {
     let mixed = (hash ^ word).wrapping_mul(FACTOR);
     mixed ^ mixed >> 32
+}
+
+/// Whether `name`, in any case, is `lower`, which is in lower case.
+#[inline]
+pub(super) fn same_name(lower: &[u8], name: &[u8]) -> bool {
+    if lower.len() != name.len() {
+        return false;
+    }
+    // Most names are short: their first and last words, which overlap, are all.
+    let (Some(last), Some(its_last)) = (lower.last_chunk::<8>(), name.last_chunk::<8>()) else {
+        return lower.eq_ignore_ascii_case(name);
+    };
+    let (words, its_words) = (lower.as_chunks::<8>().0, name.as_chunks::<8>().0);
+    same_word(last, its_last) && words.iter().zip(its_words).all(|(a, b)| same_word(a, b))
+}
+
+#[inline]
+fn same_word(lower: &[u8; 8], word: &[u8; 8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    if lower == word {
+        return true;
+    }
+    let word = u64::from_le_bytes(*word);
+    // The top bit of each octet, without carries between them: at least 'A', more than 'Z'.
+    let low = word & (EACH * 0x7f);
+    let from_a = low + EACH * (0x80 - b'A' as u64);
+    let after_z = low + EACH * (0x7f - b'Z' as u64);
+    let upper = from_a & !after_z & !word & (EACH * 0x80);
+    u64::from_le_bytes(*lower) == word | upper >> 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_in_any_case() {
+        for octet in 0..=255_u8 {
+            for len in 1..40 {
+                for at in [0, len / 2, len - 1] {
+                    let mut name = vec![b'q'; len];
+                    name[at] = octet;
+                    let lower = name.to_ascii_lowercase();
+                    assert!(same_name(&lower, &name));
+                    assert_eq!(NameHash::of(&lower).0, NameHash::of(&name).0);
+                    let mut other = lower.clone();
+                    other[at] ^= 0x20;
+                    // What is to be in lower case is.
+                    let sound = !other[at].is_ascii_uppercase();
+                    assert!(!(sound && same_name(&other, &name)), "{octet} {len} {at}");
+                }
+            }
+        }
+    }
 }

@@ -13,11 +13,5 @@ pub use encoder::Encoder;
 /// What a dynamic table may hold when nothing else was said (RFC 9113, 6.5.2).
 const DEFAULT_TABLE_BYTES: u32 = 4096;
 
-/// Whether two names are the same, whatever their case.
-#[inline]
-fn same_name(a: &[u8], b: &[u8]) -> bool {
-    a == b || a.eq_ignore_ascii_case(b)
-}
-
 #[cfg(test)]
 mod tests;
