@@ -207,9 +207,8 @@ impl Connection {
             return;
         };
         let was_open = found.recv == Half::Open;
-        // What a server had said by then is passed on; whether its RST_STREAM came with it or later makes no difference.
-        let keeps = !self.as_server && !matches!(error, StreamError::Ended(_));
-        let lost = found.fail(error, keeps);
+        // What a server had said by then is passed on: whether the failure came with it or later makes no difference.
+        let lost = found.fail(error, !self.as_server);
         self.leave_line(stream);
         self.streams.close(stream);
         if !self.over {

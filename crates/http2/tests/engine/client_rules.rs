@@ -246,6 +246,27 @@ fn answers_outlive_the_connection() {
     }
 }
 
+/// What came before a failure is read before it, whether or not they came together.
+#[test]
+fn what_was_said_before_a_failure() {
+    let broken: [(Vec<u8>, StreamError); 3] = [
+        (reset(1, CANCEL), StreamError::Reset(ErrorCode::CANCEL)),
+        (
+            headers(1, OK, false),
+            StreamError::Ended(ErrorCode::PROTOCOL_ERROR),
+        ),
+        (window_update(0, 0), StreamError::Lost),
+    ];
+    for (failure, error) in broken {
+        let mut side = asked();
+        let stream = side.opened[0];
+        side.feed(&[ok(false), data(1, "half", false), failure].concat());
+        assert!(matches!(side.head(stream), Poll::Ready(Ok(_))), "{error}");
+        let read = (b"half".to_vec(), Poll::Ready(Err(error)));
+        assert_eq!(side.read(stream), read, "{error}");
+    }
+}
+
 /// An answer that is complete before the request is: the rest of the request is not wanted (RFC 9113, 8.1).
 #[test]
 fn an_early_answer_and_reset() {
