@@ -4,6 +4,8 @@
 mod adapter;
 mod cases;
 mod client_rules;
+mod floods;
+mod flow;
 mod priorities;
 mod server_generic;
 mod server_rules;
