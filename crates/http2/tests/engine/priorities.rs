@@ -230,20 +230,22 @@ fn late_and_urgent() {
 /// A priority that changes: by PRIORITY_UPDATE, and by whoever answers (RFC 9218, 7 and 8).
 #[test]
 fn priorities_change() {
-    for by_frame in [true, false] {
+    for by in ["frame", "call", "answer"] {
         let mut race = Race::new(&["u=1", "u=1", "u=6"], LONG);
         race.send();
         let last = race.racers[2].stream;
-        if by_frame {
-            let update = [&last.id().to_be_bytes()[..], b"u=0"].concat();
-            race.side.feed(&frame(PRIORITY_UPDATE, 0, 0, &update));
-        } else {
-            race.side.conn.set_priority(last, 0, false);
+        match by {
+            "frame" => {
+                let update = [&last.id().to_be_bytes()[..], b"u=0"].concat();
+                race.side.feed(&frame(PRIORITY_UPDATE, 0, 0, &update));
+            }
+            "call" => race.side.conn.set_priority(last, 0, false),
+            _ => race.side.conn.answer_priority(last, b"u=0"),
         }
         race.run(20_000);
         // Frames that were there before the change go first.
-        assert_eq!(race.order()[0], last.id(), "{by_frame}");
-        assert!(race.sent_at(last.id(), 1) < LONG / 2, "{by_frame}");
+        assert_eq!(race.order()[0], last.id(), "{by}");
+        assert!(race.sent_at(last.id(), 1) < LONG / 2, "{by}");
     }
 }
 
