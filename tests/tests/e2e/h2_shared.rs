@@ -1,8 +1,9 @@
 //! Connections to servers that many requests share: what one client asks for, or does not take, is no harm to the others
 //! and counts against no server.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use keel_testkit::h2::frame::{code, setting};
@@ -278,4 +279,33 @@ fn whoever_waits_for_a_stream_goes_when_the_server_takes_more() {
     let start = Instant::now();
     wire.answer(stream).expect(200);
     assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+/// Who comes anew when a stream ends does not get it before those who wait.
+#[test]
+fn whoever_came_first_gets_a_stream_first() {
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&served);
+    let origin = H2Origin::new("a")
+        .settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)])
+        .answering(move |request| {
+            seen.lock().unwrap().push(request.path());
+            H2Reply::text("ok").after(Duration::from_millis(20))
+        });
+    let keys = "protocol: http2, http2: { connections: 1 }, timeouts: { connect: 20s, read: 20s }, retry: off";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
+    proxy.get("/0").expect(200);
+    let mut wire = H2Wire::connect(proxy.address());
+    let mut streams: VecDeque<u32> = (1..=6)
+        .map(|n| wire.ask("GET", &format!("/{n}"), &[], true))
+        .collect();
+    for n in 7..=30 {
+        wire.answer(streams.pop_front().unwrap()).expect(200);
+        streams.push_back(wire.ask("GET", &format!("/{n}"), &[], true));
+    }
+    for stream in streams {
+        wire.answer(stream).expect(200);
+    }
+    let expected: Vec<String> = (0..=30).map(|n| format!("/{n}")).collect();
+    assert_eq!(*served.lock().unwrap(), expected);
 }
