@@ -220,6 +220,38 @@ fn windows_of_what_is_not_read() {
     assert_eq!(side.conn.active(), 0);
 }
 
+/// DATA whose stream is given up while half of the frame has come.
+#[test]
+fn windows_of_half_a_frame() {
+    let mut side = Side::server_with(small(), &[]);
+    let (mut granted, mut sent) = (65_535_i64, 0);
+    for at in 0..60_u32 {
+        let number = 2 * at + 1;
+        side.feed(&post(number));
+        let stream = side.opened.pop().unwrap();
+        let bytes = match at % 2 {
+            0 => data(number, [0; 9000], false),
+            _ => frame(DATA, PADDED, number, &[&[255][..], &[0; 8999]].concat()),
+        };
+        let (first, rest) = bytes.split_at(5000);
+        side.feed(first);
+        if at % 3 == 0 {
+            assert!(side.read(stream).0.len() > 4000);
+        }
+        match at % 4 {
+            0 => side.conn.reset(stream, ErrorCode::CANCEL, 0),
+            1 => side.conn.release(stream, 0),
+            _ => {}
+        }
+        side.feed(rest);
+        side.conn.release(stream, 0);
+        sent += 9000;
+        granted += i64::from(updates(&side.take(), 0));
+        assert!(granted - sent >= 32_000, "{at}: {}", granted - sent);
+    }
+    assert!(side.is_alive());
+}
+
 /// An idle connection, and one whose client has asked for all sorts of things.
 #[test]
 fn memory_of_an_idle_connection() {

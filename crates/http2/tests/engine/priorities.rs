@@ -249,6 +249,38 @@ fn priorities_change() {
     }
 }
 
+/// Whoever is told to send and does not, holds nobody up for longer than what waits to be written.
+#[test]
+fn the_slow_hold_nobody_up() {
+    for told in ["u=0", "u=0, i"] {
+        let mut race = Race::new(&[told; 4], LONG);
+        race.send();
+        // They stand in line, and none of them ever comes back.
+        let slow: Vec<usize> = std::mem::take(&mut race.racers)
+            .into_iter()
+            .map(|racer| racer.left)
+            .collect();
+        assert!(slow.iter().all(|left| *left > 0));
+        for _ in 0..20 {
+            race.queue.lock().unwrap().clear();
+            race.write(20_000);
+        }
+        let number = 2 * slow.len() as u32 + 1;
+        race.side.feed(&headers(number, POST, true));
+        let stream = *race.side.opened.last().unwrap();
+        race.side.answer(stream, &[(":status", "200")], false);
+        let (mut left, content) = (100_000, [0; 50_000]);
+        for _ in 0..100 {
+            let len = left.min(content.len());
+            if let Poll::Ready(sent) = race.side.send(stream, &content[..len], false) {
+                left -= sent.unwrap();
+            }
+            race.side.take();
+        }
+        assert_eq!(left, 0, "{told}");
+    }
+}
+
 /// A stream without a window of its own holds nobody up, and comes when it has one again.
 #[test]
 fn a_closed_window_holds_nobody_up() {
