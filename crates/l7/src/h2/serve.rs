@@ -131,7 +131,9 @@ impl Serving {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         self.conn.watch(cx);
         if let Err(ending) = self.move_bytes(cx) {
-            return Poll::Ready(ending);
+            // What a stream found out counts, even if the client is gone by now.
+            let fault = self.conn.engine().fault();
+            return Poll::Ready(fault.map_or(ending, Ending::Abuse));
         }
         let now_ms = self.conn.now_ms();
         self.note_progress(now_ms);
@@ -343,5 +345,25 @@ fn settle(io: &mut Io, next: Next) {
         // Whatever was not said by now will not be.
         _ if !body.has_ended() => body.reset(ErrorCode::CANCEL),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a connection takes while nothing runs on it, but for TLS, the tables of HPACK and the socket.
+    #[test]
+    fn an_idle_connection_is_small() {
+        fn future<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+            size_of::<F>()
+        }
+        let all = size_of::<H2Conn>()
+            + size_of::<Shared>()
+            + future(|worker: &'static Rc<Worker>, (shared, stream, early)| {
+                serve_h2(worker, shared, stream, early)
+            })
+            + future(|worker, (client, held)| crate::session::serve(worker, client, held));
+        assert!(all <= 2560, "{all}");
     }
 }
