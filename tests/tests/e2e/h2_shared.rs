@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use keel_testkit::h2::frame::{code, setting};
+use keel_testkit::h2::frame::{Frame, code, setting};
 use keel_testkit::proxy::simple;
 use keel_testkit::scratch::Scratch;
 use keel_testkit::wait::until_true;
@@ -310,4 +310,36 @@ fn whoever_came_first_gets_a_stream_first() {
         .zip(&expected)
         .find(|(served, expected)| served != expected);
     assert_eq!((first, served.len()), (None, expected.len()));
+}
+
+/// A connection that takes no more streams holds up nobody, although one still runs on it.
+#[test]
+fn whoever_waits_for_a_stream_goes_elsewhere_after_goaway() {
+    let connections = AtomicUsize::new(0);
+    let origin = H2Origin::new("a")
+        .settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)])
+        .scripted(move |stage| {
+            let nth = connections.fetch_add(1, Ordering::AcqRel);
+            while let Some(seen) = stage.request_head() {
+                if nth == 0 {
+                    std::thread::sleep(Duration::from_millis(300));
+                    let goaway = Frame::goaway(seen.stream, code::NO_ERROR);
+                    stage.connection.send(&goaway);
+                } else {
+                    stage
+                        .connection
+                        .head(seen.stream, &[(":status", "204")], true);
+                }
+            }
+        });
+    let keys = "protocol: http2, http2: { connections: 1 }, timeouts: { connect: 5s, read: 20s }, retry: off";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
+    let mut wire = H2Wire::connect(proxy.address());
+    wire.ask("GET", "/", &[], true);
+    until_true("one is at the server", || origin.requests() == 1);
+    std::thread::sleep(Duration::from_millis(100));
+    let stream = wire.ask("GET", "/", &[], true);
+    let start = Instant::now();
+    wire.answer(stream).expect(204);
+    assert!(start.elapsed() < Duration::from_secs(3));
 }
