@@ -147,8 +147,8 @@ pub struct ServerHttp2Plan {
     pub stream_window_bytes: u32,
     /// Bytes of answers that a connection may send ahead of us.
     pub connection_window_bytes: u32,
-    /// Bytes of a request that wait on a stream for the server's window.
-    pub send_buffer_bytes: usize,
+    /// Bytes that wait for the server on a connection, from which on its streams wait.
+    pub out_bytes_max: usize,
 }
 
 impl Default for ServerHttp2Plan {
@@ -160,7 +160,7 @@ impl Default for ServerHttp2Plan {
             ping_timeout_ms: 10_000,
             stream_window_bytes: 256 << 10,
             connection_window_bytes: 4 << 20,
-            send_buffer_bytes: 64 << 10,
+            out_bytes_max: 64 << 10,
         }
     }
 }

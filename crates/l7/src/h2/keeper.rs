@@ -33,7 +33,7 @@ pub(super) fn client_config(plan: &ServerHttp2Plan) -> Config {
         connection_window_bytes: window_bytes.min(WINDOW_MAX),
         streams_max: 0,
         header_list_bytes_max: HEADER_LIST_BYTES_MAX,
-        out_bytes_max: plan.send_buffer_bytes,
+        out_bytes_max: plan.out_bytes_max,
         limits: H2GuardLimits::default(),
     }
 }
