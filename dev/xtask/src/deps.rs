@@ -88,12 +88,11 @@ const NOT_PURE: [&str; 13] = [
 ];
 
 /// Third-party engines and the crates that own them.
-const OWNERS: [(&str, &[&str]); 11] = [
+const OWNERS: [(&str, &[&str]); 10] = [
     ("httparse", &["keel-http"]),
     ("saphyr", &["keel-config"]),
     ("saphyr-parser", &["keel-config"]),
     ("axum", &["keel-admin", "evenkeel"]), // the demo has origins of its own
-    ("h2", &["keel-l7", "keel-upstream"]), // active checks ask over connections of their own
     ("hickory-resolver", &["keel-upstream"]),
     ("rustls", &["keel-tls", "keel-testkit", "keel-bench"]), // their clients and origins
     ("tokio-rustls", &["keel-tls"]),
