@@ -38,7 +38,7 @@ pub enum HeadFault {
     /// A well-formed version that we do not speak on this connection.
     #[error("the protocol version is neither HTTP/1.0 nor HTTP/1.1")]
     VersionUnsupported,
-    /// The status line is not `version SP 3DIGIT [SP reason]`.
+    /// The status line is not `version SP 3DIGIT [SP reason]`, or `:status` is not 3DIGIT.
     #[error("the status line is malformed")]
     StatusLine,
     /// The status code is not within 100 to 599.
@@ -153,6 +153,12 @@ pub enum HeadFault {
     /// A pseudo-header field among the fields: unknown, twice, after a regular one, or in trailers (RFC 9113, 8.3).
     #[error("a pseudo-header field stands where none may stand")]
     PseudoField,
+    /// No `:method` (RFC 9113, 8.3.1).
+    #[error("the HTTP/2 request has no :method")]
+    MethodMissing,
+    /// No `:status` (RFC 9113, 8.3.2).
+    #[error("the HTTP/2 answer has no :status")]
+    StatusMissing,
     /// A field name with upper-case letters (RFC 9113, 8.2.1).
     #[error("a field name has upper-case letters, which HTTP/2 forbids")]
     NameUpperCase,

@@ -1,7 +1,7 @@
 //! Heads that come as lists of fields (HTTP/2), checked here and kept in the form of HTTP/1.1; and the way back.
 //!
-//! The strict checks stay ours, whatever the library that decodes HPACK checks too: what could be read as two
-//! messages after a translation to HTTP/1 (RFC 9113, 10.3) is refused here, where the fields are still apart. The
+//! All strict checks are here, HPACK has none: what could be read as two messages after a translation to HTTP/1
+//! (RFC 9113, 10.3) is refused where the fields are still apart, and so are pseudo-header fields out of place. The
 //! head is written out as text with the spans beside it, so that all that follows is the same as for HTTP/1.1. A
 //! head is never parsed again; a property test holds this writer and the parser of HTTP/1 together.
 
@@ -10,7 +10,9 @@ mod request;
 mod response;
 
 pub use out::{h2_fields, lower_name, trailer_fields, trailer_lines, written_host};
-pub use request::H2RequestParts;
+
+use std::iter::Chain;
+use std::option::IntoIter;
 
 use crate::fault::HeadFault;
 use crate::fields::{Field, Fields};
@@ -30,6 +32,9 @@ const CONNECTION_FIELDS: HeaderSet = HeaderSet::new()
     .with(HeaderId::TransferEncoding)
     .with(HeaderId::Upgrade);
 
+/// A name and a value.
+type FieldPair<'f> = (&'f [u8], &'f [u8]);
+
 /// A head in the making: its text and its fields.
 struct Lines<'a> {
     out: &'a mut Vec<u8>,
@@ -47,6 +52,28 @@ impl<'a> Lines<'a> {
             limits,
             listed: 0,
         }
+    }
+
+    /// Counts and gives away the pseudo-header fields, which come first; what is behind them is left. Another one
+    /// there is a fault of the names ([`check_field`]).
+    fn take_pseudo<'f, I>(
+        &mut self,
+        mut list: I,
+        mut take: impl FnMut(&'f [u8], &'f [u8]) -> Result<(), HeadFault>,
+    ) -> Result<Chain<IntoIter<FieldPair<'f>>, I>, HeadFault>
+    where
+        I: Iterator<Item = FieldPair<'f>>,
+    {
+        let mut first = None;
+        for (name, value) in list.by_ref() {
+            if !name.starts_with(b":") {
+                first = Some((name, value));
+                break;
+            }
+            self.count(name, value)?;
+            take(name, value)?;
+        }
+        Ok(first.into_iter().chain(list))
     }
 
     /// Counts a field against `head_bytes_max`; to be done before its bytes are looked at.
@@ -141,6 +168,8 @@ fn fault_in_name(name: &[u8]) -> HeadFault {
     }
 }
 
+#[cfg(test)]
+mod agree_tests;
 #[cfg(test)]
 mod answer_tests;
 #[cfg(test)]

@@ -20,7 +20,6 @@ mod fields;
 pub mod forwarded;
 mod framing;
 pub mod grpc;
-mod h2guard;
 mod h2head;
 mod header;
 mod method;
@@ -43,10 +42,7 @@ pub use framing::{
     BodyLength, HOP_BY_HOP, RequestFraming, ResponseFraming, frame_request, frame_response,
     is_nominated,
 };
-pub use h2guard::{FrameMeter, H2Abuse, H2GuardLimits};
-pub use h2head::{
-    H2RequestParts, h2_fields, lower_name, trailer_fields, trailer_lines, written_host,
-};
+pub use h2head::{h2_fields, lower_name, trailer_fields, trailer_lines, written_host};
 pub use header::{HeaderId, HeaderSet};
 pub use method::{Method, Version};
 pub use normalise::NormalRequest;

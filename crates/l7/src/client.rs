@@ -150,7 +150,7 @@ impl Client {
     /// A stream that was just opened.
     pub fn of_stream(worker: &Worker, shared: &Shared, body: H2Body) -> Client {
         Client {
-            io: Io::H2(Box::new(body)),
+            io: Io::H2(body),
             peer: shared.peer,
             peer_text: shared.peer_text.clone(),
             tls: shared.tls.clone(),

@@ -14,7 +14,7 @@ use keel_upstream::{Connection, ServerKey, start_connect};
 use tokio::net::TcpStream;
 
 use crate::error::Kind;
-use crate::h2::{H2Call, H2Connections, Way, client_builder};
+use crate::h2::{H2Call, H2Connections, Way};
 use crate::link::Link;
 use crate::protect::{RETRY_AFTER_S, refuse};
 use crate::snapshot::{PoolPlan, RoutePlan, ServerProtocol};
@@ -133,17 +133,20 @@ impl<'a> Reach<'a> {
         let key = self.plan.pool.key(self.server).ok_or(Kind::Internal)?;
         let requests_max = self.plan.pool.keep_alive.requests_max;
         let plan = self.plan;
+        let mut ticket = None;
         loop {
             self.overdue.set(Kind::ConnectTimeout);
             self.waits_for_another.set(false);
-            match self.worker.h2.find(key, &plan.http2, requests_max) {
+            let found = self.worker.h2.find(key, &plan.http2, requests_max, ticket);
+            match found {
                 Way::Call(call) => return Ok(self.link_on(call).await),
-                Way::Wait { changed, full } => {
+                Way::Wait { ticket: mine, full } => {
                     self.waits_for_another.set(!full);
                     if full {
                         self.overdue.set(Kind::AllFull);
                     }
-                    changed.notified().await;
+                    mine.told().await;
+                    ticket = Some(mine);
                 }
                 Way::Connect(connecting) => {
                     let connection = self.connect().await?;
@@ -153,7 +156,7 @@ impl<'a> Reach<'a> {
                     if plain {
                         return Ok(Link::of(connection));
                     }
-                    let call = self.start_h2(key, connection).await?;
+                    let call = self.start_h2(key, connection);
                     drop(connecting);
                     return Ok(self.link_on(call).await);
                 }
@@ -167,7 +170,7 @@ impl<'a> Reach<'a> {
         const WAIT: Duration = Duration::from_millis(10);
         const WAIT_MAX_MS: u64 = 1_000;
 
-        while self.upgrade && !call.takes_upgrades() && call.age_ms() < WAIT_MAX_MS {
+        while self.upgrade && !call.has_settings() && call.age_ms() < WAIT_MAX_MS {
             tokio::time::sleep(WAIT).await;
         }
         Link::on(call)
@@ -175,16 +178,12 @@ impl<'a> Reach<'a> {
 
     /// Begins HTTP/2 on a new connection; nothing is waited for, the server's settings come when they
     /// come.
-    async fn start_h2(&self, key: ServerKey, connection: Connection) -> Result<H2Call, Kind> {
+    fn start_h2(&self, key: ServerKey, connection: Connection) -> H2Call {
         let (address, held) = (connection.address, connection.held);
         let http2 = &self.plan.http2;
-        let pair = client_builder(http2)
-            .handshake::<_, bytes::Bytes>(connection.stream)
-            .await
-            .map_err(|_| Kind::ConnectFailed)?;
         let keep = &self.plan.pool.keep_alive;
         let end = (address, held, self.plan.limits.clone());
-        Ok(H2Connections::add(self.worker, key, http2, keep, pair, end))
+        H2Connections::add(self.worker, key, http2, keep, connection.stream, end)
     }
 
     /// Connects to the server's addresses in turn until one takes the connection.

@@ -381,7 +381,7 @@ impl AskOne<'_> {
         self.progress.sent_us.set(self.worker.clock.now_us());
         if let Some(call) = &link.call {
             let body = open_stream(call, &self.head, self.plan, false, true)?;
-            link.io = Io::H2(Box::new(body));
+            link.io = Io::H2(body);
             self.progress.sent_bytes.set(self.head.len() as u64);
         } else {
             let (up, nothing) = (&mut ex.up, (BodyLength::Empty, false));

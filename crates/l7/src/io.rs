@@ -17,7 +17,7 @@ pub enum Io {
     /// HTTP/1.1, or a tunnel: the bytes of a connection.
     Bytes(Stream),
     /// The body of one HTTP/2 stream.
-    H2(Box<H2Body>),
+    H2(H2Body),
     /// Nothing, while somebody else has it: a handshake, HTTP/2.
     Away,
 }

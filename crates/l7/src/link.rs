@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use keel_upstream::Connection;
 
-use crate::h2::H2Call;
+use crate::h2::{H2Body, H2Call};
 use crate::io::Io;
 
 /// The way to a server for one exchange.
@@ -37,7 +37,7 @@ impl Link {
     /// A place on a shared connection; its stream is opened when the head goes out.
     pub fn on(call: H2Call) -> Link {
         Link {
-            io: Io::H2(Box::default()),
+            io: Io::H2(H2Body::default()),
             address: call.address(),
             requests: call.requests_before(),
             call: Some(call),

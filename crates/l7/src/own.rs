@@ -7,7 +7,6 @@ use keel_types::{Reason, Side, Termination};
 use crate::driver::Next;
 use crate::error::Kind;
 use crate::grpc::{Call, fail_call};
-use crate::h2::answer_head;
 use crate::reply::{Reply, ReplyFacts, error_body, fixed, render_location, write_reply};
 use crate::snapshot::{RoutePlan, Target};
 use crate::vars::with_date;
@@ -95,7 +94,7 @@ pub(crate) async fn send_whole(
     walk.copy_sent(head);
     let timeout_ms = walk.listener.send_timeout_ms;
     match walk.client.io.h2() {
-        Some(stream) => match stream.send_answer(answer_head(status, head), body == 0) {
+        Some(stream) => match stream.send_answer(status, head, body == 0) {
             Ok(()) => walk.write_all(content, true, timeout_ms).await,
             Err(_) => Err(Kind::ClientAborted),
         },

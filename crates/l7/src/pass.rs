@@ -9,7 +9,6 @@ use crate::driver::Next;
 use crate::error::Kind;
 use crate::exchange::{Attempt, Exchange};
 use crate::forward::{error_kind, forward, keep};
-use crate::h2::answer_head;
 use crate::heads::{AnswerBody, AnswerHeadPlan, ShownBackend, write_answer};
 use crate::own::{keeps_alive, keeps_reading};
 use crate::relay::{Encode, RelayFault, Waiting};
@@ -137,7 +136,7 @@ fn begin_answer(
         let ended = matches!(length, BodyLength::Empty | BodyLength::Fixed(0)) && !from_stream
             || length == BodyLength::Empty;
         walk.ex.record.bytes_sent += out.len() as u64;
-        let sent = stream.send_answer(answer_head(walk.ex.answer.status, &out), ended);
+        let sent = stream.send_answer(walk.ex.answer.status, &out, ended);
         out.clear();
         sent.map_err(|_| Kind::ClientAborted)?;
     }

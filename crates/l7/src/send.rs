@@ -4,12 +4,13 @@
 use std::task::{Poll, ready};
 
 use keel_http::{BodyLength, HeadFault, HeadStatus, frame_response, websocket};
+use keel_http2::StreamError;
 use keel_net::{BufPool, MEDIUM};
 
 use crate::error::Kind;
 use crate::exchange::Exchange;
 use crate::grpc::Call;
-use crate::h2::{H2Body, H2Call, answer_head, read_answer, request_head};
+use crate::h2::{H2Body, H2Call, read_answer, request_head};
 use crate::heads::{ANSWER_LIMITS, RequestHeadPlan, write_interim, write_request};
 use crate::io::Io;
 use crate::link::Link;
@@ -46,7 +47,7 @@ pub(crate) fn begin_request(
         let upgrade = walk.ex.framing.upgrade;
         let opened = open_stream(call, &out, plan, upgrade, ended && !upgrade);
         out.clear();
-        link.io = Io::H2(Box::new(opened?));
+        link.io = Io::H2(opened?);
     }
     *walk.ex.up.head_mut() = out;
     if walk.client.io.is_h2() && walk.ex.up.is_untouched() && body != BodyLength::Empty {
@@ -151,7 +152,8 @@ pub(crate) fn open_stream(
     }
     let head = request_head(head, scheme, upgrade).ok_or(Kind::BadHead(HeadFault::TargetByte))?;
     // A connection that is just being closed by the server takes no stream: nothing was sent.
-    call.send(head, ended).map_err(|_| Kind::SendRefused)
+    let sent = call.send(head.iter(), ended, head.is_head());
+    sent.map_err(|_| Kind::SendRefused)
 }
 
 /// What a failure of the upward relay means while nothing has been answered.
@@ -249,11 +251,15 @@ pub(crate) fn poll_answer(
     let stream = match &mut link.io {
         Io::Bytes(stream) => stream,
         Io::H2(stream) => {
-            let (head, ended) = match ready!(stream.poll_answer(cx)) {
-                Ok(answer) => answer,
-                Err(error) => return Poll::Ready(Err(stream_fault(&error))),
+            let head = match ready!(stream.poll_head(cx)) {
+                Ok(head) => head,
+                Err(error) => {
+                    let broken = link.call.as_ref().is_some_and(H2Call::is_broken);
+                    return Poll::Ready(Err(stream_fault(error, broken)));
+                }
             };
-            let read = read_answer(ex, bufs, &head, ended);
+            let read = read_answer(ex, bufs, &head);
+            stream.give_head(head);
             return Poll::Ready(read.map_err(Kind::BadAnswer));
         }
         Io::Away => return Poll::Ready(Err(Kind::NoAnswer)),
@@ -300,18 +306,14 @@ pub(crate) fn poll_answer(
     }
 }
 
-/// What it means that a stream failed before its answer. What the server says it has not looked at
-/// may be sent again in any case (RFC 9113, 8.7).
-fn stream_fault(error: &h2::Error) -> Kind {
-    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    if error.is_remote() && (refused || error.is_go_away()) {
-        Kind::SendRefused
-    } else if error.is_io() {
-        Kind::NoAnswer
-    } else if error.is_remote() {
-        Kind::StreamReset
-    } else {
-        Kind::BadAnswer(HeadFault::StatusLine)
+/// What it means that a stream failed before its answer; `broken` when the server broke the rules of the connection.
+/// What the server says it has not looked at may be sent again in any case (RFC 9113, 8.7).
+fn stream_fault(error: StreamError, broken: bool) -> Kind {
+    match error {
+        StreamError::Refused => Kind::SendRefused,
+        StreamError::Reset(_) => Kind::StreamReset,
+        StreamError::Lost if !broken => Kind::NoAnswer,
+        StreamError::Lost | StreamError::Ended(_) => Kind::BadAnswer(HeadFault::StatusLine),
     }
 }
 
@@ -323,7 +325,7 @@ async fn pass_interim(walk: &mut Walk<'_>, client_send_ms: u64) -> Result<(), Ki
         let status = walk.ex.answer.status;
         let sent = match walk.client.io.h2() {
             Some(stream) => stream
-                .send_interim(answer_head(status, &out))
+                .send_interim(status, &out)
                 .map_err(|_| Kind::ClientGone),
             None => walk.write_all(&out, false, client_send_ms).await,
         };

@@ -89,7 +89,7 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client, held: Held) {
 
 /// The connection speaks HTTP/2 from here on; what was read of it goes along.
 async fn go_on_as_h2(worker: &Rc<Worker>, client: &mut Client) {
-    let shared = Shared::new(worker.clone(), client);
+    let shared = Shared::new(worker, client);
     let early = std::mem::take(&mut client.input);
     if let Some(stream) = client.io.take_stream() {
         serve_h2(worker, shared, stream, early).await;

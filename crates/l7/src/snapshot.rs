@@ -11,7 +11,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use keel_balance::{Breaker, FailureSet, Hedger, Limiter, RetryBudget, Split};
 use keel_http::template::Template;
-use keel_http::{H2GuardLimits, HeadLimits, HeaderId};
+use keel_http::{HeadLimits, HeaderId};
+use keel_http2::H2GuardLimits;
 use keel_observe::AccessLog;
 use keel_route::Router;
 use keel_tls::{Acceptor, Connector};
@@ -123,12 +124,8 @@ pub struct Http2Plan {
     pub connection_window_bytes: u32,
     /// Bytes of a header list, as RFC 9113, 6.5.2 counts them.
     pub header_list_bytes_max: u32,
-    /// Bytes of an answer that wait on a stream for the client's window.
-    pub send_buffer_bytes: usize,
-    /// Streams reset before we came to look at them.
-    pub pending_resets_max: usize,
-    /// Streams that we reset for faults of the client.
-    pub local_resets_max: usize,
+    /// Bytes that wait for the client on a connection, from which on its streams wait.
+    pub out_bytes_max: usize,
     /// How long a client may take nothing of an answer on a stream, in milliseconds.
     pub stall_timeout_ms: u64,
     /// Limits of what else a client may send.
@@ -150,8 +147,8 @@ pub struct ServerHttp2Plan {
     pub stream_window_bytes: u32,
     /// Bytes of answers that a connection may send ahead of us.
     pub connection_window_bytes: u32,
-    /// Bytes of a request that wait on a stream for the server's window.
-    pub send_buffer_bytes: usize,
+    /// Bytes that wait for the server on a connection, from which on its streams wait.
+    pub out_bytes_max: usize,
 }
 
 impl Default for ServerHttp2Plan {
@@ -163,7 +160,7 @@ impl Default for ServerHttp2Plan {
             ping_timeout_ms: 10_000,
             stream_window_bytes: 256 << 10,
             connection_window_bytes: 4 << 20,
-            send_buffer_bytes: 64 << 10,
+            out_bytes_max: 64 << 10,
         }
     }
 }

@@ -9,7 +9,6 @@ use keel_types::{Phase, PoolId, Reason, ServerIndex, Side, Termination};
 use crate::driver::Next;
 use crate::error::Kind;
 use crate::exchange::{Attempt, Exchange};
-use crate::h2::opening_head;
 use crate::heads::{AnswerBody, AnswerHeadPlan, write_answer};
 use crate::pass::{over, settle};
 use crate::relay::{Encode, RelayFault};
@@ -153,7 +152,7 @@ fn begin(
     if let Some(stream) = walk.client.io.h2() {
         // RFC 8441, 5: what HTTP/1.1 says with 101 is 200 here.
         walk.ex.record.status = 200;
-        let sent = stream.send_answer(opening_head(&out), false);
+        let sent = stream.send_opening(&out);
         out.clear();
         sent.map_err(|_| Kind::ClientAborted)?;
     }

@@ -1,7 +1,8 @@
 //! Fills `corpus/` from a folder of public test data: `cargo run --example seed -- CORPORA`.
 //!
 //! `CORPORA` holds `fuzz-seeds/h2o/http1-corpus` (raw conversations) and `http1/{gunicorn,llhttp,http11probe,libhtp}`
-//! (pages and escaped files; the escapes are undone roughly, since a seed needs no verdict).
+//! (pages and escaped files; the escapes are undone roughly, since a seed needs no verdict); of HTTP/2,
+//! `fuzz-seeds/h2o/http2-corpus` and `fuzz-seeds/nghttp2/corpus` (what a client sent on a connection, with the preface).
 #![forbid(unsafe_code)]
 
 use std::collections::hash_map::DefaultHasher;
@@ -15,13 +16,18 @@ fn main() -> io::Result<()> {
         eprintln!("usage: seed CORPORA");
         std::process::exit(2);
     };
-    let mut inputs = Vec::new();
-    for file in files(&root.join("fuzz-seeds/h2o"))? {
-        if file
-            .components()
-            .any(|part| part.as_os_str().to_string_lossy().contains("http1"))
-        {
-            inputs.push(fs::read(file)?);
+    let (mut inputs, mut written) = (Vec::new(), 0);
+    for file in files(&root.join("fuzz-seeds"))? {
+        let has = |word| {
+            file.components()
+                .any(|part| part.as_os_str().to_string_lossy().contains(word))
+        };
+        if has("http1") {
+            inputs.push(fs::read(&file)?);
+        } else if has("http2") {
+            for seed in h2_seeds(&fs::read(&file)?) {
+                written += write("h2_connection", &seed)?;
+            }
         }
     }
     for file in files(&root.join("http1"))? {
@@ -33,7 +39,6 @@ fn main() -> io::Result<()> {
             _ => {}
         }
     }
-    let mut written = 0;
     for input in &inputs {
         for (target, seed) in seeds(input) {
             written += write(target, &seed)?;
@@ -55,6 +60,18 @@ fn seeds(input: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let mut words = input.split(|&b| b == b' ');
     if let (Some(_), Some(target)) = (words.next(), words.next()) {
         out.push(("target", target.to_vec()));
+    }
+    out
+}
+
+/// One connection of HTTP/2 as that of a client and, without the preface, as that of a server. Before it stands how the
+/// target goes about it; the length makes that differ from seed to seed.
+fn h2_seeds(input: &[u8]) -> Vec<Vec<u8>> {
+    let number = (input.len() as u32).wrapping_mul(0x9e37_79b1).to_be_bytes();
+    let [_, cut, seed, acts] = number;
+    let mut out = vec![[&[2, cut, seed, acts], input].concat()];
+    if let Some(rest) = input.strip_prefix(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") {
+        out.push([&[3, cut, seed, acts], rest].concat());
     }
     out
 }

@@ -5,9 +5,9 @@
 
 use keel_fuzz::pairs;
 use keel_http::{
-    BodyLength, ChunkItem, ChunkedDecoder, H2RequestParts, HeadLimits, HeadStatus, HeaderId,
-    Method, NormalRequest, RequestHead, ResponseHead, frame_request, frame_response, h2_fields,
-    trailer_fields, trailer_lines,
+    BodyLength, ChunkItem, ChunkedDecoder, HeadLimits, HeadStatus, HeaderId, Method, NormalRequest,
+    RequestHead, ResponseHead, frame_request, frame_response, h2_fields, trailer_fields,
+    trailer_lines,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -19,31 +19,29 @@ fuzz_target!(|data: &[u8]| {
     };
     let end_stream = first & 1 != 0;
     let mut parts = data.split(|&b| b == 0xff);
-    let mut next = || parts.next().filter(|part| *part != b"-");
-    let parts_of = H2RequestParts {
-        method: next().unwrap_or_default(),
-        scheme: next().unwrap_or_default(),
-        authority: next(),
-        path: next(),
-        protocol: next(),
-    };
+    let mut list: Vec<Pair<'_>> = Vec::new();
+    for name in [":method", ":scheme", ":authority", ":path", ":protocol"] {
+        let told = parts.next().filter(|part| *part != b"-");
+        list.extend(told.map(|value| (name.as_bytes(), value)));
+    }
     let mut fields = Vec::new();
     while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
         fields.push((name, value));
     }
-    request(parts_of, &fields, end_stream);
-    let status = 90 + u16::from(first >> 1) * 5;
+    list.extend(&fields);
+    request(&list, end_stream);
+    let status = (90 + u16::from(first >> 1) * 5).to_string();
     for method in [Method::Get, Method::Head, Method::Connect] {
-        answer(status, &fields, end_stream, method);
+        answer(&status, &fields, end_stream, method);
     }
     trailers(&fields);
 });
 
-fn request(parts: H2RequestParts<'_>, fields: &[Pair<'_>], end_stream: bool) {
+fn request(list: &[Pair<'_>], end_stream: bool) {
     let limits = HeadLimits::default();
     let (mut head, mut out) = (RequestHead::new(), Vec::new());
-    let list = fields.iter().copied();
-    let framing = match head.read_h2(&mut out, parts, list, end_stream, &limits) {
+    let list = list.iter().copied();
+    let framing = match head.read_h2(&mut out, list, end_stream, &limits) {
         Ok(framing) => framing,
         Err(fault) => {
             assert!((400..=505).contains(&fault.status()) && !fault.to_string().is_empty());
@@ -105,11 +103,12 @@ fn request(parts: H2RequestParts<'_>, fields: &[Pair<'_>], end_stream: bool) {
     );
 }
 
-fn answer(status: u16, fields: &[Pair<'_>], end_stream: bool, method: Method) {
+fn answer(status: &str, fields: &[Pair<'_>], end_stream: bool, method: Method) {
     let limits = HeadLimits::default();
     let (mut head, mut out) = (ResponseHead::new(), Vec::new());
-    let list = fields.iter().copied();
-    let Ok(framing) = head.read_h2(&mut out, status, list, end_stream, method, &limits) else {
+    let status = (&b":status"[..], status.as_bytes());
+    let list = std::iter::once(status).chain(fields.iter().copied());
+    let Ok(framing) = head.read_h2(&mut out, list, end_stream, method, &limits) else {
         return assert!(out.is_empty() && head.fields.is_empty());
     };
     let mut parsed = ResponseHead::new();

@@ -12,9 +12,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Tier of every package below `crates/`; one that is missing here is an error.
-const TIERS: [(&str, u8); 20] = [
+const TIERS: [(&str, u8); 21] = [
     ("keel-types", 0),
     ("keel-http", 1),
+    ("keel-http2", 1),
     ("keel-route", 1),
     ("keel-balance", 1),
     ("keel-policy", 1),
@@ -39,8 +40,9 @@ const TIERS: [(&str, u8); 20] = [
 const TOP: u8 = 5;
 
 /// Edges within one tier, each with its reason.
-const SAME_TIER: [(&str, &str); 6] = [
+const SAME_TIER: [(&str, &str); 7] = [
     ("keel-route", "keel-http"),       // matchers read the normal request
+    ("keel-http2", "keel-http"),       // trailers become lines of HTTP/1
     ("keel-upstream", "keel-net"),     // streams and deadlines
     ("keel-upstream", "keel-tls"),     // streams to servers may be in TLS
     ("keel-upstream", "keel-observe"), // counters of pools
@@ -86,12 +88,11 @@ const NOT_PURE: [&str; 13] = [
 ];
 
 /// Third-party engines and the crates that own them.
-const OWNERS: [(&str, &[&str]); 11] = [
+const OWNERS: [(&str, &[&str]); 10] = [
     ("httparse", &["keel-http"]),
     ("saphyr", &["keel-config"]),
     ("saphyr-parser", &["keel-config"]),
     ("axum", &["keel-admin", "evenkeel"]), // the demo has origins of its own
-    ("h2", &["keel-l7", "keel-upstream"]), // active checks ask over connections of their own
     ("hickory-resolver", &["keel-upstream"]),
     ("rustls", &["keel-tls", "keel-testkit", "keel-bench"]), // their clients and origins
     ("tokio-rustls", &["keel-tls"]),

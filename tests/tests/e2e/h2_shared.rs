@@ -1,11 +1,11 @@
 //! Connections to servers that many requests share: what one client asks for, or does not take, is no harm to the others
 //! and counts against no server.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use keel_testkit::h2::frame::{code, setting};
+use keel_testkit::h2::frame::{Frame, code, setting};
 use keel_testkit::proxy::simple;
 use keel_testkit::scratch::Scratch;
 use keel_testkit::wait::until_true;
@@ -277,5 +277,69 @@ fn whoever_waits_for_a_stream_goes_when_the_server_takes_more() {
     let stream = wire.ask("GET", "/", &[], true);
     let start = Instant::now();
     wire.answer(stream).expect(200);
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+/// Who comes anew when a stream ends does not get it before those who wait.
+#[test]
+fn whoever_came_first_gets_a_stream_first() {
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&served);
+    let origin = H2Origin::new("a")
+        .settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)])
+        .answering(move |request| {
+            seen.lock().unwrap().push(request.path());
+            H2Reply::text("ok")
+        });
+    let keys = "protocol: http2, http2: { connections: 1 }, timeouts: { connect: 20s, read: 20s }, retry: off";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
+    proxy.get("/0").expect(200);
+    let mut wire = H2Wire::connect(proxy.address());
+    for round in 0..18 {
+        let all = round * 50 + 1..=round * 50 + 50;
+        let asked = all.map(|n| wire.ask("GET", &format!("/{n}"), &[], true));
+        let streams: Vec<u32> = asked.collect();
+        for stream in streams {
+            wire.answer(stream).expect(200);
+        }
+    }
+    let expected: Vec<String> = (0..=900).map(|n| format!("/{n}")).collect();
+    let served = served.lock().unwrap();
+    let first = served
+        .iter()
+        .zip(&expected)
+        .find(|(served, expected)| served != expected);
+    assert_eq!((first, served.len()), (None, expected.len()));
+}
+
+/// A connection that takes no more streams holds up nobody, although one still runs on it.
+#[test]
+fn whoever_waits_for_a_stream_goes_elsewhere_after_goaway() {
+    let connections = AtomicUsize::new(0);
+    let origin = H2Origin::new("a")
+        .settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)])
+        .scripted(move |stage| {
+            let nth = connections.fetch_add(1, Ordering::AcqRel);
+            while let Some(seen) = stage.request_head() {
+                if nth == 0 {
+                    std::thread::sleep(Duration::from_millis(300));
+                    let goaway = Frame::goaway(seen.stream, code::NO_ERROR);
+                    stage.connection.send(&goaway);
+                } else {
+                    stage
+                        .connection
+                        .head(seen.stream, &[(":status", "204")], true);
+                }
+            }
+        });
+    let keys = "protocol: http2, http2: { connections: 1 }, timeouts: { connect: 5s, read: 20s }, retry: off";
+    let proxy = Proxy::before_with(&[origin.address()], keys, "workers: 1");
+    let mut wire = H2Wire::connect(proxy.address());
+    wire.ask("GET", "/", &[], true);
+    until_true("one is at the server", || origin.requests() == 1);
+    std::thread::sleep(Duration::from_millis(100));
+    let stream = wire.ask("GET", "/", &[], true);
+    let start = Instant::now();
+    wire.answer(stream).expect(204);
     assert!(start.elapsed() < Duration::from_secs(3));
 }

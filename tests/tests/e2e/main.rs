@@ -31,6 +31,7 @@ mod grpc;
 mod h2;
 mod h2_attacks;
 mod h2_fair;
+mod h2_priorities;
 mod h2_rules;
 mod h2_servers;
 mod h2_shared;

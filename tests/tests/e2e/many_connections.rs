@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use keel_testkit::process::raise_descriptor_limit;
 use keel_testkit::wait::until_true;
-use keel_testkit::{Origin, Proxy, Wire};
+use keel_testkit::{H2Wire, Origin, Proxy, Wire};
 
 use crate::{GET, memory_bound};
 
@@ -13,6 +13,9 @@ const CONNECTIONS: usize = 10_000;
 
 /// Bytes of the proxy's memory for an idle connection.
 const IDLE_BYTES_MAX: u64 = 2 * 1024;
+
+/// The same for one of HTTP/2 without TLS.
+const IDLE_HTTP2_BYTES_MAX: u64 = 6 * 1024;
 
 /// Opens so many connections and sends a request on each; several threads, for it is the waiting that takes time.
 fn open(proxy: &Proxy, count: usize) -> Vec<Wire> {
@@ -76,4 +79,33 @@ fn ten_thousand_open_connections_are_served() {
         proxy.usage().descriptors < 200
     });
     proxy.get("/").expect(200);
+}
+
+#[test]
+fn idle_connections_of_http2_are_small() {
+    const COUNT: usize = 1_000;
+
+    raise_descriptor_limit();
+    let origin = Origin::echo();
+    let proxy = Proxy::before(&[origin.address()]);
+    let open = |count: usize| -> Vec<H2Wire> {
+        let mut wires: Vec<_> = (0..count)
+            .map(|_| H2Wire::connect(proxy.address()))
+            .collect();
+        for wire in &mut wires {
+            wire.get("/").expect(200);
+        }
+        wires
+    };
+    let _few = open(100);
+    let before = proxy.usage();
+    let mut wires = open(COUNT);
+    let each = || proxy.usage().rss_bytes.saturating_sub(before.rss_bytes) / COUNT as u64;
+    until_true("idle connections of HTTP/2 are small", || {
+        each() <= memory_bound(IDLE_HTTP2_BYTES_MAX)
+    });
+    println!("an idle connection of HTTP/2 takes {} bytes", each());
+    for wire in wires.iter_mut().step_by(10) {
+        wire.get("/").expect(200);
+    }
 }

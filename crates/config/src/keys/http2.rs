@@ -32,11 +32,11 @@ pub(crate) static HTTP2_CONNECTION_WINDOW: Key = Key::new("connection_window", C
     .example("4MiB");
 pub(crate) static HTTP2_BUFFERED: Key = Key::new(
     "buffered",
-    Kind::Size { min: 256 * KIB, max: 1024 * MIB },
+    Kind::Size { min: 16 * KIB, max: 16 * MIB },
 )
-.default("8MiB", "64 KiB for each of 128 streams keep a fast client busy")
-.about("Bytes of answers that a connection may make us hold until its client takes them. Each stream has its share, 16 KiB to 256 KiB; when that is full nothing more is read from the stream's server. Stops a client that asks for much and reads nothing.")
-.example("2MiB");
+.default("64KiB", "the kernel's buffer behind it keeps a fast client busy")
+.about("Bytes of answers that wait in a connection's send buffer; from there on its streams wait, and nothing more is read from their servers. What is urgent waits behind no more than that. Stops a client that asks for much and reads nothing.")
+.example("256KiB");
 pub(crate) static HTTP2_RESETS: Key = Key::new("resets", FRAMES)
     .default("200", "a person who leaves a page resets a hundred streams, and not twice in a moment")
     .about("Streams that a client may reset in 30 s, within a second of opening them, beyond those that it let run to their end; then the connection is closed (ENHANCE_YOUR_CALM). Of older ones it may reset 20 times as many. Stops Rapid Reset (CVE-2023-44487).")

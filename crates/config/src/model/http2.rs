@@ -13,7 +13,7 @@ pub struct Http2 {
     pub window: u32,
     /// Bytes of the connection's window; default 1 MiB.
     pub connection_window: u32,
-    /// Bytes of answers that wait for the client, over all streams; default 8 MiB.
+    /// Bytes of answers that wait to be written to the client, from which on streams wait; default 64 KiB.
     pub buffered: u64,
     /// Streams reset by the client in 30 s, beyond those that ran to their end; default 200.
     pub resets: u32,

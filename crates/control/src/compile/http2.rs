@@ -1,17 +1,10 @@
 //! HTTP/2: limits towards clients and towards servers.
 
 use keel_config::model::{self, Http2, Listener, ServerHttp2};
-use keel_http::H2GuardLimits;
+use keel_http2::H2GuardLimits;
 use keel_l7::{Http2Plan, ServerHttp2Plan, ServerProtocol};
 
 use super::pools::ms;
-
-/// Streams that were reset before we came to look at them; each is memory that nobody waits for.
-const PENDING_RESETS_MAX: u32 = 50;
-
-/// The library counts resets for breaches over the life of a connection, the meter over 30 s but only when they are
-/// sent. So the library's limit is for a client that reads nothing.
-const UNSENT_RESETS: usize = 20;
 
 /// What is announced to clients of a listener, and where abuse begins.
 pub(super) fn clients(http2: &Http2, listener: &Listener) -> Http2Plan {
@@ -21,9 +14,7 @@ pub(super) fn clients(http2: &Http2, listener: &Listener) -> Http2Plan {
         stream_window_bytes: http2.window,
         connection_window_bytes: http2.connection_window,
         header_list_bytes_max: u32::try_from(listener.limits.head).unwrap_or(u32::MAX),
-        send_buffer_bytes: per_stream(http2),
-        pending_resets_max: http2.resets.min(PENDING_RESETS_MAX) as usize,
-        local_resets_max: (http2.error_resets as usize).saturating_mul(UNSENT_RESETS),
+        out_bytes_max: usize::try_from(http2.buffered).unwrap_or(usize::MAX),
         stall_timeout_ms: ms(http2.stall_timeout),
         guard: H2GuardLimits {
             resets_max: http2.resets,
@@ -39,17 +30,6 @@ pub(super) fn clients(http2: &Http2, listener: &Listener) -> Http2Plan {
             ..guard
         },
     }
-}
-
-/// A stream's share of what may wait for a client.
-fn per_stream(http2: &Http2) -> usize {
-    /// Less would be a frame at a time.
-    const LEAST: u64 = 16 << 10;
-    /// More fills no faster network.
-    const MOST: u64 = 256 << 10;
-
-    let share = http2.buffered / u64::from(http2.streams.max(1));
-    share.clamp(LEAST, MOST) as usize
 }
 
 /// Limits towards the servers of a pool.

@@ -16,9 +16,11 @@ fn read(
     method: Method,
 ) -> Result<(ResponseHead, ResponseFraming, Vec<u8>), HeadFault> {
     let (mut head, mut out) = (ResponseHead::new(), b"left over".to_vec());
-    let pairs = fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()));
+    let status = format!("{status:03}");
+    let list = std::iter::once((&b":status"[..], status.as_bytes()))
+        .chain(fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
     let limits = HeadLimits::default();
-    let framing = head.read_h2(&mut out, status, pairs, end_stream, method, &limits);
+    let framing = head.read_h2(&mut out, list, end_stream, method, &limits);
     if framing.is_err() {
         assert!(out.is_empty() && head.fields.is_empty() && head.len == 0);
     }
@@ -94,6 +96,38 @@ fn bodies_of_answers() {
     let long = "x".repeat(65536);
     let found = read(200, &[("a", &long)], false, Method::Get);
     assert_eq!(found.err(), Some(HeadTooLong));
+}
+
+#[test]
+fn statuses() {
+    let read = |list: Pairs<'_>| {
+        let list = list.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()));
+        let (mut head, mut out) = (ResponseHead::new(), Vec::new());
+        let limits = HeadLimits::default();
+        let done = head.read_h2(&mut out, list, true, Method::Get, &limits);
+        done.map(|_| head.status)
+    };
+    assert_eq!(read(&[(":status", "204"), ("a", "b")]), Ok(204));
+    for (list, expected) in [
+        (&[][..], StatusMissing),
+        (&[("a", "b"), (":status", "200")], StatusMissing),
+        (&[(":status", "")], StatusLine),
+        (&[(":status", "20")], StatusLine),
+        (&[(":status", "0200")], StatusLine),
+        (&[(":status", "+20")], StatusLine),
+        (&[(":status", "20x")], StatusLine),
+        (&[(":status", "099")], StatusRange),
+        (&[(":status", "999")], StatusRange),
+        (&[(":status", "200"), (":status", "200")], PseudoField),
+        (&[(":status", "200"), (":path", "/")], PseudoField),
+        (&[(":path", "/"), (":status", "200")], PseudoField),
+        (
+            &[(":status", "200"), ("a", "b"), (":status", "200")],
+            PseudoField,
+        ),
+    ] {
+        assert_eq!(read(list).err(), Some(expected), "{list:?}");
+    }
 }
 
 #[test]

@@ -11,28 +11,43 @@ use crate::request::{HeadLimits, METHOD_BYTES_MAX, RequestHead};
 use crate::span::Span;
 use crate::syntax::is_token;
 
-/// The pseudo-header fields of a request, each at most once (the HPACK layer refuses a second one).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct H2RequestParts<'a> {
-    /// `:method`
-    pub method: &'a [u8],
-    /// `:scheme`; empty when there is none.
-    pub scheme: &'a [u8],
-    /// `:authority`
-    pub authority: Option<&'a [u8]>,
-    /// `:path`
-    pub path: Option<&'a [u8]>,
-    /// `:protocol` (RFC 8441)
-    pub protocol: Option<&'a [u8]>,
+/// The pseudo-header fields of a request.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pseudo<'a> {
+    method: Option<&'a [u8]>,
+    scheme: Option<&'a [u8]>,
+    authority: Option<&'a [u8]>,
+    path: Option<&'a [u8]>,
+    /// RFC 8441.
+    protocol: Option<&'a [u8]>,
+}
+
+impl<'a> Pseudo<'a> {
+    /// Takes one, which is known and was not there before.
+    fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), HeadFault> {
+        let place = match name {
+            b":method" => &mut self.method,
+            b":scheme" => &mut self.scheme,
+            b":authority" => &mut self.authority,
+            b":path" => &mut self.path,
+            b":protocol" => &mut self.protocol,
+            _ => return Err(HeadFault::PseudoField),
+        };
+        match place.replace(value) {
+            None => Ok(()),
+            Some(_) => Err(HeadFault::PseudoField),
+        }
+    }
 }
 
 impl RequestHead {
     /// Reads a request of HTTP/2: checks it, writes it into `out` in the form of HTTP/1.1, and fills this head with
     /// spans into `out`. What was in `out` and here before is forgotten; after a fault both are empty.
     ///
-    /// `fields` are the fields without the pseudo-headers, in order. `end_stream` says that no body follows. Of
-    /// `limits`, `head_bytes_max` counts name, value and 32 bytes for each field and pseudo-header, as
-    /// SETTINGS_MAX_HEADER_LIST_SIZE does (RFC 9113, 6.5.2), `fields_max` the lines as written.
+    /// `list` are the fields as they came, pseudo-header fields among them: these come first, are known, and each is
+    /// there at most once (RFC 9113, 8.3). `end_stream` says that no body follows. Of `limits`, `head_bytes_max` counts
+    /// name, value and 32 bytes for each field of the list, as SETTINGS_MAX_HEADER_LIST_SIZE does (RFC 9113, 6.5.2),
+    /// `fields_max` the lines as written.
     ///
     /// What is written: `:authority` as the first line, `Host: …` (without `:authority` the Host field where it came);
     /// cookie fields joined into one (RFC 9113, 8.2.3), empty ones left out; an extended CONNECT for websocket as `GET path` with `Upgrade:
@@ -44,15 +59,14 @@ impl RequestHead {
     pub fn read_h2<'f>(
         &mut self,
         out: &mut Vec<u8>,
-        parts: H2RequestParts<'_>,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        list: impl Iterator<Item = (&'f [u8], &'f [u8])>,
         end_stream: bool,
         limits: &HeadLimits,
     ) -> Result<RequestFraming, HeadFault> {
         self.clear();
         out.clear();
         let framing = self
-            .write_h2(out, &parts, fields, limits)
+            .write_h2(out, list, limits)
             .and_then(|()| self.frame_h2(out, end_stream));
         if framing.is_err() {
             self.clear();
@@ -64,26 +78,20 @@ impl RequestHead {
     fn write_h2<'f>(
         &mut self,
         out: &mut Vec<u8>,
-        parts: &H2RequestParts<'_>,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        list: impl Iterator<Item = (&'f [u8], &'f [u8])>,
         limits: &HeadLimits,
     ) -> Result<(), HeadFault> {
         self.version = Version::Http2;
-        let target = check_parts(parts, limits)?;
-        self.extended_connect = parts.protocol.is_some();
+        let mut lines = Lines::new(out, &mut self.fields, limits);
+        let mut pseudo = Pseudo::default();
+        let fields = lines.take_pseudo(list, |name, value| pseudo.take(name, value))?;
+        let (method, target) = check_pseudo(&pseudo, limits)?;
+        self.extended_connect = pseudo.protocol.is_some();
         let method = if self.extended_connect {
             b"GET"
         } else {
-            parts.method
+            method
         };
-        let mut lines = Lines::new(out, &mut self.fields, limits);
-        for (name, value) in [
-            (&b":method"[..], parts.method),
-            (b":scheme", parts.scheme),
-            (b":path", target),
-        ] {
-            lines.count(name, value)?;
-        }
         lines.out.extend_from_slice(method);
         lines.out.push(b' ');
         lines.out.extend_from_slice(target);
@@ -92,15 +100,13 @@ impl RequestHead {
         self.method_span = Span::new(0, method.len());
         self.target = Span::new(method.len() + 1, method.len() + 1 + target.len());
         self.line_end = lines.out.len() as u32;
-        if let Some(authority) = parts.authority {
-            lines.count(b":authority", authority)?;
+        if let Some(authority) = pseudo.authority {
             lines.push(b"Host", authority, HeaderId::Host)?;
         }
-        if let Some(protocol) = parts.protocol {
-            lines.count(b":protocol", protocol)?;
+        if let Some(protocol) = pseudo.protocol {
             lines.push(b"Upgrade", protocol, HeaderId::Upgrade)?;
         }
-        write_fields(&mut lines, parts, fields)?;
+        write_fields(&mut lines, &pseudo, fields)?;
         self.len = lines.finish();
         Ok(())
     }
@@ -131,40 +137,44 @@ impl RequestHead {
     }
 }
 
-/// Checks the pseudo-headers and gives the target.
-fn check_parts<'a>(parts: &H2RequestParts<'a>, limits: &HeadLimits) -> Result<&'a [u8], HeadFault> {
-    if parts.method.len() > METHOD_BYTES_MAX {
+/// Checks the pseudo-header fields and gives the method and the target.
+fn check_pseudo<'a>(
+    pseudo: &Pseudo<'a>,
+    limits: &HeadLimits,
+) -> Result<(&'a [u8], &'a [u8]), HeadFault> {
+    let method = pseudo.method.ok_or(HeadFault::MethodMissing)?;
+    if method.len() > METHOD_BYTES_MAX {
         return Err(HeadFault::MethodTooLong);
     }
-    if !is_token(parts.method) {
+    if !is_token(method) {
         return Err(HeadFault::MethodByte);
     }
-    match (parts.method, parts.protocol) {
+    match (method, pseudo.protocol) {
         // RFC 9113, 8.5.
-        (b"CONNECT", None) if parts.authority.is_none() => return Err(HeadFault::HostMissing),
+        (b"CONNECT", None) if pseudo.authority.is_none() => return Err(HeadFault::HostMissing),
         (b"CONNECT", None) => return Err(HeadFault::MethodRefused),
         (b"CONNECT", Some(b"websocket")) | (_, None) => {}
         (b"CONNECT", Some(_)) => return Err(HeadFault::ProtocolUnsupported),
         (_, Some(_)) => return Err(HeadFault::ProtocolMisplaced),
     }
-    if parts.scheme.is_empty() {
+    let scheme = pseudo.scheme.unwrap_or_default();
+    if scheme.is_empty() {
         return Err(HeadFault::SchemeMissing);
     }
-    let sound = |scheme: &[u8]| parts.scheme.eq_ignore_ascii_case(scheme);
-    if !sound(b"http") && !sound(b"https") {
+    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
         return Err(HeadFault::TargetScheme);
     }
-    if let Some(authority) = parts.authority {
+    if let Some(authority) = pseudo.authority {
         check_authority(authority)?;
     }
-    let target = parts.path.unwrap_or_default();
+    let target = pseudo.path.unwrap_or_default();
     if target.len() > limits.target_bytes_max {
         return Err(HeadFault::TargetTooLong);
     }
     match target {
         [] => Err(HeadFault::PathMissing),
-        b"*" if parts.method == b"OPTIONS" => Ok(target),
-        [b'/', ..] if target.iter().all(u8::is_ascii_graphic) => Ok(target),
+        b"*" if method == b"OPTIONS" => Ok((method, target)),
+        [b'/', ..] if target.iter().all(u8::is_ascii_graphic) => Ok((method, target)),
         [b'/', ..] => Err(HeadFault::TargetByte),
         _ => Err(HeadFault::TargetForm),
     }
@@ -183,7 +193,7 @@ fn check_authority(authority: &[u8]) -> Result<(), HeadFault> {
 /// Checks and writes the fields.
 fn write_fields<'f>(
     lines: &mut Lines<'_>,
-    parts: &H2RequestParts<'_>,
+    pseudo: &Pseudo<'_>,
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
 ) -> Result<(), HeadFault> {
     let mut host_seen = false;
@@ -195,7 +205,7 @@ fn write_fields<'f>(
                 if std::mem::replace(&mut host_seen, true) {
                     return Err(HeadFault::HostRepeated);
                 }
-                match parts.authority {
+                match pseudo.authority {
                     Some(authority) if authority.eq_ignore_ascii_case(value) => {}
                     Some(_) => return Err(HeadFault::HostConflict),
                     None => {
@@ -205,11 +215,11 @@ fn write_fields<'f>(
                 }
             }
             HeaderId::Cookie => cookies.take(lines, name, value)?,
-            HeaderId::SecWebsocketKey if parts.protocol.is_some() => {}
+            HeaderId::SecWebsocketKey if pseudo.protocol.is_some() => {}
             id => lines.push(name, value, id)?,
         }
     }
-    if parts.authority.is_none() && !host_seen {
+    if pseudo.authority.is_none() && !host_seen {
         return Err(HeadFault::HostMissing);
     }
     cookies.finish(lines);

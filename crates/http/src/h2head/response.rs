@@ -14,7 +14,8 @@ use crate::span::Span;
 impl ResponseHead {
     /// Reads an answer of HTTP/2: checks it, writes it into `out` in the form of HTTP/1.1 (`HTTP/1.1 200 ` and an
     /// empty reason), and fills this head with spans into `out`. What was in `out` and here before is forgotten;
-    /// after a fault, which means 502, both are empty. Limits are counted as in [`crate::RequestHead::read_h2`].
+    /// after a fault, which means 502, both are empty. `list` are the fields as they came, `:status` first. Limits are
+    /// counted as in [`crate::RequestHead::read_h2`].
     ///
     /// `request_method` is the method that went to the server. [`Method::Connect`] stands for an extended CONNECT
     /// for websocket, the only CONNECT that we send: then an answer 2xx opens the tunnel and is written as `HTTP/1.1
@@ -26,18 +27,16 @@ impl ResponseHead {
     pub fn read_h2<'f>(
         &mut self,
         out: &mut Vec<u8>,
-        status: u16,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        list: impl Iterator<Item = (&'f [u8], &'f [u8])>,
         end_stream: bool,
         request_method: Method,
         limits: &HeadLimits,
     ) -> Result<ResponseFraming, HeadFault> {
         self.clear();
         out.clear();
-        let switching = request_method == Method::Connect && (200..300).contains(&status);
         let framing = self
-            .write_h2(out, status, switching, fields, limits)
-            .and_then(|()| self.frame_h2(out, switching, end_stream, request_method));
+            .write_h2(out, list, request_method, limits)
+            .and_then(|switching| self.frame_h2(out, switching, end_stream, request_method));
         if framing.is_err() {
             self.clear();
             out.clear();
@@ -48,21 +47,20 @@ impl ResponseHead {
     fn write_h2<'f>(
         &mut self,
         out: &mut Vec<u8>,
-        status: u16,
-        switching: bool,
-        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        list: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        request_method: Method,
         limits: &HeadLimits,
-    ) -> Result<(), HeadFault> {
-        match status {
-            // RFC 9113, 8.6: HTTP/2 has no 101.
-            101 => return Err(HeadFault::SwitchUnasked),
-            100..=599 => {}
-            _ => return Err(HeadFault::StatusRange),
-        }
+    ) -> Result<bool, HeadFault> {
+        let mut lines = Lines::new(out, &mut self.fields, limits);
+        let mut told = None;
+        let fields = lines.take_pseudo(list, |name, value| match (name, told.replace(value)) {
+            (b":status", None) => Ok(()),
+            _ => Err(HeadFault::PseudoField),
+        })?;
+        let status = read_status(told)?;
+        let switching = request_method == Method::Connect && (200..300).contains(&status);
         self.status = if switching { 101 } else { status };
         self.version = Version::Http2;
-        let mut lines = Lines::new(out, &mut self.fields, limits);
-        lines.count(b":status", b"200")?;
         // Writing into a Vec cannot fail.
         drop(write!(lines.out, "HTTP/1.1 {} \r\n", self.status));
         self.line_end = lines.out.len() as u32;
@@ -78,7 +76,7 @@ impl ResponseHead {
             lines.push(name, value, id)?;
         }
         self.len = lines.finish();
-        Ok(())
+        Ok(switching)
     }
 
     fn frame_h2(
@@ -114,5 +112,25 @@ impl ResponseHead {
             nominates: false,
             declared_length: if bodiless { None } else { length },
         })
+    }
+}
+
+/// The status of an answer from its `:status` (RFC 9113, 8.3.2).
+fn read_status(told: Option<&[u8]>) -> Result<u16, HeadFault> {
+    let digits = match told.ok_or(HeadFault::StatusMissing)? {
+        [a, b, c] => [*a, *b, *c],
+        _ => return Err(HeadFault::StatusLine),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return Err(HeadFault::StatusLine);
+    }
+    let status = digits
+        .iter()
+        .fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
+    match status {
+        // RFC 9113, 8.6: HTTP/2 has no 101.
+        101 => Err(HeadFault::SwitchUnasked),
+        100..=599 => Ok(status),
+        _ => Err(HeadFault::StatusRange),
     }
 }

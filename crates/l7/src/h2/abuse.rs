@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
-use keel_http::H2Abuse;
+use keel_http2::H2Abuse;
 use keel_types::ListenerId;
 
 use crate::worker::Worker;

@@ -1,12 +1,7 @@
-//! Heads at the edge of HTTP/2: header lists of the library in, header lists out.
+//! Heads at the edge of HTTP/2: lists of fields in, lists of fields out, and between them the form of HTTP/1.1.
 
-use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Method as HttpMethod, Request, Response, StatusCode, Uri};
-use keel_http::{
-    H2RequestParts, HeadFault, HeadLimits, Method, RequestFraming, h2_fields, trailer_fields,
-    trailer_lines, written_host,
-};
+use keel_http::{HeadFault, HeadLimits, Method, RequestFraming, h2_fields, written_host};
+use keel_http2::Head;
 use keel_net::BufPool;
 
 use crate::exchange::Exchange;
@@ -16,23 +11,16 @@ use crate::heads::ANSWER_LIMITS;
 pub fn read_request(
     ex: &mut Exchange,
     bufs: &BufPool,
-    parts: &http::request::Parts,
-    ended: bool,
+    head: &Head,
     limits: &HeadLimits,
 ) -> Result<RequestFraming, HeadFault> {
-    let protocol = parts.extensions.get::<h2::ext::Protocol>();
-    let told = H2RequestParts {
-        method: parts.method.as_str().as_bytes(),
-        // The library has checked `:scheme` and keeps it only beside an `:authority`.
-        scheme: parts.uri.scheme_str().unwrap_or("http").as_bytes(),
-        authority: parts.uri.authority().map(|it| it.as_str().as_bytes()),
-        path: parts.uri.path_and_query().map(|it| it.as_str().as_bytes()),
-        protocol: protocol.map(|it| it.as_str().as_bytes()),
-    };
+    if head.fields.is_over() {
+        return Err(HeadFault::HeadTooLong);
+    }
     let mut out = bufs.take_string();
     let framing = ex
         .head
-        .read_h2(&mut out, told, fields_of(&parts.headers), ended, limits);
+        .read_h2(&mut out, head.fields.iter(), head.ended, limits);
     bufs.give(&mut ex.head_buf);
     ex.head_buf = bufs.take(out.len());
     ex.head_buf.append(&out);
@@ -41,23 +29,23 @@ pub fn read_request(
 }
 
 /// Writes an answer's head into the exchange, checked in the same way.
-pub fn read_answer(
-    ex: &mut Exchange,
-    bufs: &BufPool,
-    parts: &http::response::Parts,
-    ended: bool,
-) -> Result<(), HeadFault> {
+pub fn read_answer(ex: &mut Exchange, bufs: &BufPool, head: &Head) -> Result<(), HeadFault> {
+    if head.fields.is_over() {
+        return Err(HeadFault::HeadTooLong);
+    }
     let mut out = bufs.take_string();
-    let status = parts.status.as_u16();
-    let fields = fields_of(&parts.headers);
     let method = match ex.framing.upgrade {
         // So a WebSocket is asked for over HTTP/2 (RFC 8441).
         true => Method::Connect,
         false => ex.head.method,
     };
-    let framing = ex
-        .answer
-        .read_h2(&mut out, status, fields, ended, method, &ANSWER_LIMITS);
+    let framing = ex.answer.read_h2(
+        &mut out,
+        head.fields.iter(),
+        head.ended,
+        method,
+        &ANSWER_LIMITS,
+    );
     bufs.give(&mut ex.answer_buf);
     ex.answer_buf = bufs.take(out.len());
     ex.answer_buf.append(&out);
@@ -66,88 +54,84 @@ pub fn read_answer(
     Ok(())
 }
 
-fn fields_of(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+/// The fields of an answer whose head we wrote in the form of HTTP/1.1.
+pub struct AnswerFields<'a> {
+    status: [u8; 3],
+    head: &'a [u8],
 }
 
-/// The header list of a head that we wrote. Its values share one copy of the head's bytes.
-fn header_map(head: &[u8]) -> HeaderMap {
-    let shared = Bytes::copy_from_slice(head);
-    let mut map = HeaderMap::with_capacity(16);
-    for (name, value) in h2_fields(&shared) {
-        let value = shared.slice_ref(value);
-        // What we wrote was checked when it came in or when the configuration was read.
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name),
-            HeaderValue::from_maybe_shared(value),
-        ) {
-            map.append(name, value);
+impl<'a> AnswerFields<'a> {
+    /// Of an answer with this status.
+    pub fn new(status: u16, head: &'a [u8]) -> AnswerFields<'a> {
+        let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
+        AnswerFields {
+            status: [digit(100), digit(10), digit(1)],
+            head,
         }
     }
-    map
+
+    /// The fields, `:status` first; names as written.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        std::iter::once((&b":status"[..], &self.status[..])).chain(h2_fields(self.head))
+    }
 }
 
-/// An answer's head that we wrote in the form of HTTP/1.1.
-pub fn answer_head(status: u16, head: &[u8]) -> Response<()> {
-    let mut answer = Response::new(());
-    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    *answer.headers_mut() = header_map(head);
-    answer
+/// The fields of the answer that opens a WebSocket over HTTP/2 (RFC 8441, 5), from the 101 that we wrote.
+pub fn opening_fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let fields = h2_fields(head);
+    std::iter::once((&b":status"[..], &b"200"[..]))
+        .chain(fields.filter(|(name, _)| !name.eq_ignore_ascii_case(b"sec-websocket-accept")))
 }
 
-/// The answer that opens a WebSocket over HTTP/2 (RFC 8441, 5), from the 101 that we wrote.
-pub fn opening_head(head: &[u8]) -> Response<()> {
-    let mut answer = answer_head(200, head);
-    answer.headers_mut().remove("sec-websocket-accept");
-    answer
+/// The fields of a request whose head we wrote in the form of HTTP/1.1.
+pub struct RequestFields<'a> {
+    method: &'a [u8],
+    scheme: &'a [u8],
+    authority: &'a [u8],
+    path: &'a [u8],
+    head: &'a [u8],
+    upgrade: bool,
 }
 
-/// A request's head that we wrote in the form of HTTP/1.1: `METHOD target HTTP/1.1`, `Host: …`, and
-/// the fields. An upgrade becomes an extended CONNECT for a WebSocket (RFC 8441). `None` when the
-/// library has no word for it.
-pub fn request_head(head: &[u8], scheme: &str, upgrade: bool) -> Option<Request<()>> {
+/// Reads a request's head that we wrote in the form of HTTP/1.1: `METHOD target HTTP/1.1`, `Host: …`, and
+/// the fields. An upgrade becomes an extended CONNECT for a WebSocket (RFC 8441). `None` when it is no such head.
+pub fn request_head<'a>(
+    head: &'a [u8],
+    scheme: &'a str,
+    upgrade: bool,
+) -> Option<RequestFields<'a>> {
     let line_end = head.windows(2).position(|two| two == b"\r\n")?;
     let mut words = head.get(..line_end)?.split(|byte| *byte == b' ');
-    let (method, target) = (words.next()?, words.next()?);
-    let host = written_host(head)?;
-    let target = std::str::from_utf8(target).ok()?;
-    let authority = std::str::from_utf8(host).ok()?;
-    let uri = Uri::builder()
-        .scheme(scheme)
-        .authority(authority)
-        .path_and_query(target)
-        .build()
-        .ok()?;
-    let mut request = Request::new(());
-    *request.method_mut() = HttpMethod::from_bytes(method).ok()?;
-    *request.uri_mut() = uri;
-    *request.version_mut() = http::Version::HTTP_2;
-    *request.headers_mut() = header_map(head);
-    if upgrade {
-        *request.method_mut() = HttpMethod::CONNECT;
-        let websocket = h2::ext::Protocol::from_static("websocket");
-        request.extensions_mut().insert(websocket);
-        request.headers_mut().remove("sec-websocket-key");
-    }
-    Some(request)
+    let (method, path) = (words.next()?, words.next()?);
+    Some(RequestFields {
+        method: if upgrade { b"CONNECT" } else { method },
+        scheme: scheme.as_bytes(),
+        authority: written_host(head)?,
+        path,
+        head,
+        upgrade,
+    })
 }
 
-/// Field lines of a trailer section as a header list.
-pub(super) fn trailer_map(lines: &[u8]) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    for (name, value) in trailer_fields(lines) {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
-        {
-            map.append(name, value);
-        }
+impl RequestFields<'_> {
+    /// Whether the answer has no content.
+    pub fn is_head(&self) -> bool {
+        self.method == b"HEAD"
     }
-    map
-}
 
-/// A trailer section as field lines.
-pub(super) fn write_trailers(trailers: &HeaderMap, out: &mut Vec<u8>) -> Result<(), HeadFault> {
-    trailer_lines(fields_of(trailers), out)
+    /// The fields, pseudo-header fields first; names as written.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let upgrade = self.upgrade;
+        let told = [
+            (&b":method"[..], self.method),
+            (b":scheme", self.scheme),
+            (b":authority", self.authority),
+            (b":path", self.path),
+        ];
+        // Extended CONNECT has no key: the answer is no handshake of its own.
+        let kept = move |name: &[u8]| !upgrade || !name.eq_ignore_ascii_case(b"sec-websocket-key");
+        told.into_iter()
+            .chain(upgrade.then_some((&b":protocol"[..], &b"websocket"[..])))
+            .chain(h2_fields(self.head).filter(move |(name, _)| kept(name)))
+    }
 }

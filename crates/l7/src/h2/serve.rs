@@ -4,31 +4,28 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use h2::server::{Connection, SendResponse};
-use h2::{Reason, RecvStream};
-use http::Request;
-use keel_http::{FrameMeter, H2Abuse};
+use keel_http::{HeadFault, RequestFraming};
+use keel_http2::{Config, Connection, ErrorCode, StreamRef};
 use keel_net::{Buf, Deadline};
 use keel_tls::{Stream, TlsFacts};
 use keel_types::ListenerId;
 
-use super::guarded::{Guarded, Watch};
+use super::conn::{Came, H2Conn, Wire};
+use super::leave::{Ending, FAREWELL_MS, leave};
 use super::{H2Body, abuse, read_request};
 use crate::client::Client;
 use crate::driver::{Next, exchange_stream, refuse};
 use crate::error::Kind;
+use crate::exchange::Exchange;
 use crate::io::Io;
+use crate::session::HOT_IDLE_MS;
 use crate::snapshot::Http2Plan;
-use crate::worker::Worker;
+use crate::worker::{View, Worker};
 
-/// How long what is left may take to go out once a connection is given up, in milliseconds.
-const FAREWELL_MS: u64 = 1_000;
-
-/// Streams that we ended and of which more may be under way; of others it is answered with STREAM_CLOSED.
-const RESETS_REMEMBERED: usize = 64;
+/// Reads at a time; then others have their turn.
+const READS_MAX: u32 = 8;
 
 /// What the streams of a connection share.
 pub struct Shared {
@@ -44,16 +41,17 @@ pub struct Shared {
     pub number: u64,
     /// What is known of its TLS session.
     pub tls: Option<Rc<TlsFacts>>,
-    worker: Rc<Worker>,
     requests: Cell<u32>,
     active: Cell<u32>,
+    /// Nothing runs, and the client has all that ran.
+    settled: Cell<bool>,
+    /// When that began; before, when the client last took something.
     quiet_since_ms: Cell<u64>,
 }
 
 impl Shared {
     /// What is shared by the streams of the connection that `client` was until now.
-    pub fn new(worker: Rc<Worker>, client: &Client) -> Shared {
-        let now_ms = worker.clock.now_ms();
+    pub fn new(worker: &Worker, client: &Client) -> Shared {
         Shared {
             peer: client.peer,
             local: client.local,
@@ -61,226 +59,240 @@ impl Shared {
             listener: client.listener,
             number: client.number,
             tls: client.tls.clone(),
-            worker,
             requests: Cell::new(0),
             active: Cell::new(0),
-            quiet_since_ms: Cell::new(now_ms),
+            settled: Cell::new(true),
+            quiet_since_ms: Cell::new(worker.clock.now_ms()),
         }
     }
-}
-
-/// What happened on the connection.
-#[expect(clippy::large_enum_variant, reason = "looked at once, never kept")]
-enum Step {
-    Opened(Request<RecvStream>, SendResponse<Bytes>),
-    Over,
-    /// It is to be ended for this.
-    End(Reason),
-    Drain,
 }
 
 /// Serves an HTTP/2 connection of which `early` has been read already, until it is over.
 pub async fn serve_h2(worker: &Rc<Worker>, shared: Shared, stream: Stream, early: Buf) {
-    let (http2, head_timeout_ms) = {
+    let config = {
         let view = worker.view();
         let plan = view.snapshot.listeners.get(usize::from(shared.listener.0));
-        match plan.and_then(|plan| Some((plan.http2.clone()?, plan.head_timeout_ms))) {
-            Some(found) => found,
+        match plan.and_then(|plan| plan.http2.as_ref()) {
+            Some(http2) => config(http2),
             None => return,
         }
     };
-    let meter = FrameMeter::new(http2.guard, true, worker.clock.now_ms());
-    let io = Guarded::new(worker.clone(), stream, early, meter);
-    let watch = io.watch();
-    let deadline = worker.deadlines.add();
-    let shared = Rc::new(shared);
-    let due_ms = worker.clock.now_ms() + head_timeout_ms;
-    // Boxed, both: what a connection needs at its start is given back, and it does not move.
-    let shaken = Box::pin(shake(&shared, &http2, io, &watch, &deadline, due_ms)).await;
-    if let Some(connection) = shaken {
-        run(&shared, &watch, &deadline, connection).await;
-    }
-    if let Some(abuse) = watch.abuse() {
+    let engine = Connection::server(config, worker.clock.now_ms());
+    let mut serving = Serving {
+        conn: H2Conn::new(worker.clone(), engine),
+        wire: Wire::new(stream),
+        early,
+        deadline: worker.deadlines.add(),
+        shared: Rc::new(shared),
+        unsent: 0,
+        trimmed: false,
+    };
+    let ending = poll_fn(|cx| serving.poll(cx)).await;
+    let Serving {
+        conn,
+        wire,
+        deadline,
+        shared,
+        ..
+    } = serving;
+    if let Ending::Abuse(abuse) = ending {
         abuse::note(worker, shared.listener, shared.peer, abuse);
     }
+    leave(conn, wire, deadline, ending).await;
 }
 
-/// Exchanges the prefaces and first settings.
-async fn shake(
-    shared: &Shared,
-    http2: &Http2Plan,
-    io: Guarded,
-    watch: &Watch,
-    deadline: &Deadline,
-    due_ms: u64,
-) -> Option<Box<Connection<Guarded, Bytes>>> {
-    let worker = &shared.worker;
-    let mut shaking = std::pin::pin!(builder(http2).handshake::<_, Bytes>(io));
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = shaking.as_mut().poll(cx) {
-            return Poll::Ready(done.ok().map(Box::new));
+/// What we announce, and what clients are held to.
+fn config(plan: &Http2Plan) -> Config {
+    Config {
+        stream_window_bytes: plan.stream_window_bytes,
+        connection_window_bytes: plan.connection_window_bytes,
+        streams_max: plan.streams_max,
+        header_list_bytes_max: plan.header_list_bytes_max,
+        out_bytes_max: plan.out_bytes_max,
+        limits: plan.guard,
+    }
+}
+
+/// A connection on which streams may run.
+struct Serving {
+    conn: Rc<H2Conn>,
+    wire: Wire,
+    /// What was read before it was known that this is HTTP/2.
+    early: Buf,
+    deadline: Deadline,
+    shared: Rc<Shared>,
+    /// What waited to be written when it was last looked.
+    unsent: usize,
+    /// Memory was given back since something ran.
+    trimmed: bool,
+}
+
+impl Serving {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        self.conn.watch(cx);
+        if let Err(ending) = self.move_bytes(cx) {
+            // What a stream found out counts, even if the client is gone by now.
+            let fault = self.conn.engine().fault();
+            return Poll::Ready(fault.map_or(ending, Ending::Abuse));
         }
-        // Who has just come is told to go with a GOAWAY, which says that it may ask elsewhere.
-        let due_ms = match worker.is_leaving(shared.listener) {
-            true => due_ms.min(shared.quiet_since_ms.get() + FAREWELL_MS),
-            false => due_ms,
+        let now_ms = self.conn.now_ms();
+        self.note_progress(now_ms);
+        let mut engine = self.conn.engine();
+        if engine.is_over() {
+            match engine.fault() {
+                Some(abuse) => return Poll::Ready(Ending::Abuse(abuse)),
+                None if engine.out().is_empty() => return Poll::Ready(Ending::Over),
+                None => {}
+            }
+        } else if self.conn.worker.is_leaving(self.shared.listener) {
+            engine.drain();
+        }
+        let Some(due_ms) = self.due_ms(&engine) else {
+            return Poll::Ready(Ending::End);
         };
-        match watch.abuse().is_some() || worker.clock.now_ms() >= due_ms {
-            true => Poll::Ready(None),
-            false => wait_until(deadline, cx, due_ms),
+        if now_ms >= due_ms {
+            return Poll::Ready(Ending::End);
         }
-    })
-    .await
-}
-
-fn wait_until<T>(deadline: &Deadline, cx: &Context<'_>, due_ms: u64) -> Poll<T> {
-    deadline.set(due_ms);
-    let _ = deadline.poll_fired(cx);
-    Poll::Pending
-}
-
-/// The settings that we announce, and the library's own limits.
-fn builder(plan: &Http2Plan) -> h2::server::Builder {
-    let mut builder = h2::server::Builder::new();
-    builder
-        .initial_window_size(plan.stream_window_bytes)
-        .initial_connection_window_size(plan.connection_window_bytes)
-        .max_concurrent_streams(plan.streams_max)
-        .max_header_list_size(plan.header_list_bytes_max)
-        .max_send_buffer_size(plan.send_buffer_bytes)
-        .max_frame_size(16_384)
-        .max_pending_accept_reset_streams(plan.pending_resets_max)
-        .max_local_error_reset_streams(Some(plan.local_resets_max))
-        .max_concurrent_reset_streams(RESETS_REMEMBERED)
-        .enable_connect_protocol();
-    builder
-}
-
-/// Takes streams until the connection is over.
-async fn run(
-    shared: &Rc<Shared>,
-    watch: &Rc<Watch>,
-    deadline: &Deadline,
-    mut connection: Box<Connection<Guarded, Bytes>>,
-) {
-    let worker = &shared.worker;
-    let mut draining = false;
-    loop {
-        let step = poll_fn(|cx| poll_step(shared, watch, deadline, &mut connection, draining, cx));
-        match step.await {
-            Step::Opened(request, respond) => {
-                if shared.open() && !draining {
-                    draining = true;
-                    connection.graceful_shutdown();
-                }
-                let stream = StreamOf::new(shared.clone());
-                let watch = watch.clone();
-                tokio::task::spawn_local(serve_stream(stream, watch, request, respond));
-            }
-            Step::Drain => {
-                draining = true;
-                connection.graceful_shutdown();
-            }
-            Step::Over => return,
-            Step::End(reason) => {
-                connection.abrupt_shutdown(reason);
-                let due_ms = worker.clock.now_ms() + FAREWELL_MS;
-                poll_fn(|cx| match connection.poll_closed(cx) {
-                    Poll::Ready(_) => Poll::Ready(()),
-                    Poll::Pending if worker.clock.now_ms() >= due_ms => Poll::Ready(()),
-                    Poll::Pending => wait_until(deadline, cx, due_ms),
-                })
-                .await;
-                return;
+        let trim_due_ms = self.shared.quiet_since_ms.get() + HOT_IDLE_MS;
+        let mut look_ms = due_ms;
+        if self.shared.settled.get() && !self.trimmed {
+            if now_ms >= trim_due_ms {
+                engine.trim();
+                self.trimmed = true;
+            } else {
+                look_ms = look_ms.min(trim_due_ms);
             }
         }
+        self.deadline.set(look_ms);
+        let _ = self.deadline.poll_fired(cx);
+        Poll::Pending
     }
-}
 
-fn poll_step(
-    shared: &Shared,
-    watch: &Watch,
-    deadline: &Deadline,
-    connection: &mut Connection<Guarded, Bytes>,
-    draining: bool,
-    cx: &mut Context<'_>,
-) -> Poll<Step> {
-    let worker = &shared.worker;
-    match connection.poll_accept(cx) {
-        Poll::Ready(Some(Ok((request, respond)))) => {
-            return Poll::Ready(Step::Opened(request, respond));
+    /// Reads and writes for as long as that goes without waiting, but not for ever.
+    fn move_bytes(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let Serving {
+            conn, wire, shared, ..
+        } = self;
+        if !self.early.is_empty() {
+            let fed = conn.feed(self.early.filled(), |it| open_stream(conn, shared, it));
+            conn.worker.bufs.give(&mut self.early);
+            fed.map_err(Ending::Abuse)?;
         }
-        Poll::Ready(Some(Err(error))) => {
-            if error.is_go_away() && error.is_library() {
-                watch.set_fault(H2Abuse::Protocol);
+        for turn in 0.. {
+            if let Poll::Ready(Err(_)) = wire.poll_write(cx, conn) {
+                return Err(Ending::Closed);
             }
-            return Poll::Ready(Step::Over);
+            // When it is not wanted, a write is pending.
+            if !conn.engine().wants_bytes() {
+                break;
+            }
+            if turn == READS_MAX {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            match wire.poll_read(cx, conn, |it| open_stream(conn, shared, it)) {
+                Poll::Ready(Came::Bytes) => {}
+                Poll::Ready(Came::End) => return Err(Ending::Closed),
+                Poll::Ready(Came::Abuse(abuse)) => return Err(Ending::Abuse(abuse)),
+                Poll::Pending => break,
+            }
         }
-        Poll::Ready(None) => return Poll::Ready(Step::Over),
-        Poll::Pending => watch.relieve(),
+        Ok(())
     }
-    if let Some(abuse) = watch.abuse() {
-        return Poll::Ready(Step::End(Reason::from(abuse.code())));
-    }
-    if worker.is_leaving(shared.listener) && !draining {
-        return Poll::Ready(Step::Drain);
-    }
-    let now_ms = worker.clock.now_ms();
-    // Each stream ends by itself when its own time is over; this is the last of them.
-    let drain_due_ms = worker.drain_due_ms().max(worker.tunnels_due_ms());
-    let due_ms = shared.due_ms(watch).min(drain_due_ms);
-    if now_ms >= due_ms {
-        return Poll::Ready(Step::End(Reason::NO_ERROR));
-    }
-    wait_until(deadline, cx, due_ms)
-}
 
-impl Shared {
-    /// A stream was opened. Gives whether it is the last one that the connection may carry.
-    fn open(&self) -> bool {
-        let requests = self.requests.get().saturating_add(1);
-        self.requests.set(requests);
-        let view = self.worker.view();
-        let plan = view.snapshot.listeners.get(usize::from(self.listener.0));
-        plan.is_some_and(|plan| requests >= plan.requests_max)
+    /// The connection idles once the client has taken the last of what ran on it.
+    fn note_progress(&mut self, now_ms: u64) {
+        let shared = &self.shared;
+        if shared.settled.get() {
+            return;
+        }
+        self.trimmed = false;
+        let unsent = self.conn.engine().out().len();
+        if shared.active.get() == 0 {
+            if unsent < self.unsent || unsent == 0 {
+                shared.quiet_since_ms.set(now_ms);
+            }
+            shared.settled.set(unsent == 0);
+        }
+        self.unsent = unsent;
     }
 
     /// When the connection is overdue: a header block that does not end, nothing asked for after the
-    /// preface, idle for too long.
-    fn due_ms(&self, watch: &Watch) -> u64 {
-        let view = self.worker.view();
-        let Some(plan) = view.snapshot.listeners.get(usize::from(self.listener.0)) else {
-            return 0;
-        };
-        let block = match watch.block_since_ms() {
+    /// preface, idle for too long, nothing taken of the last answer. `None` when its listener is gone.
+    fn due_ms(&self, engine: &Connection) -> Option<u64> {
+        let shared = &*self.shared;
+        let worker = &self.conn.worker;
+        let view = worker.view();
+        let plan = view
+            .snapshot
+            .listeners
+            .get(usize::from(shared.listener.0))?;
+        let block_ms = match engine.block_since_ms() {
             Some(since) => since + plan.head_timeout_ms,
             None => u64::MAX,
         };
-        let idle = match (self.active.get(), self.requests.get()) {
-            (0, 0) => self.quiet_since_ms.get() + plan.head_timeout_ms,
-            (0, _) => self.quiet_since_ms.get() + plan.idle_timeout_ms,
-            _ => u64::MAX,
+        let wait_ms = match (shared.active.get(), shared.requests.get()) {
+            (1.., _) => u64::MAX,
+            // Who has just come has been told to go, and that it may ask elsewhere.
+            (0, 0) if !engine.has_settings() && worker.is_leaving(shared.listener) => {
+                plan.head_timeout_ms.min(FAREWELL_MS)
+            }
+            (0, 0) => plan.head_timeout_ms,
+            (0, _) if !shared.settled.get() => plan.send_timeout_ms,
+            (0, _) => plan.idle_timeout_ms,
         };
-        block.min(idle).min(watch.linger_due_ms())
+        let idle_ms = shared.quiet_since_ms.get().saturating_add(wait_ms);
+        // Each stream ends by itself when its own time is over; this is the last of them.
+        let drain_due_ms = worker.drain_due_ms().max(worker.tunnels_due_ms());
+        Some(block_ms.min(idle_ms).min(drain_due_ms))
     }
 }
 
+/// A stream was opened: reads its head, and has it served by a task of its own.
+fn open_stream(conn: &Rc<H2Conn>, shared: &Rc<Shared>, stream: StreamRef) {
+    let worker = &conn.worker;
+    let mut body = H2Body::new(conn.clone(), stream);
+    let view = worker.view();
+    let Some(plan) = view.snapshot.listeners.get(usize::from(shared.listener.0)) else {
+        return;
+    };
+    let requests = shared.requests.get().saturating_add(1);
+    shared.requests.set(requests);
+    if requests >= plan.requests_max {
+        conn.engine().drain();
+    }
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(head)) = body.poll_head(&mut cx) else {
+        return;
+    };
+    let mut ex = worker.take_exchange();
+    let read = read_request(&mut ex, &worker.bufs, &head, &plan.head_limits);
+    body.give_head(head);
+    let stream = StreamOf::new(conn.clone(), shared.clone());
+    tokio::task::spawn_local(serve_stream(stream, view, body, ex, read, requests));
+}
+
 /// A stream that is being served; counted while it is.
-struct StreamOf(Rc<Shared>);
+struct StreamOf {
+    conn: Rc<H2Conn>,
+    shared: Rc<Shared>,
+}
 
 impl StreamOf {
-    fn new(shared: Rc<Shared>) -> StreamOf {
+    fn new(conn: Rc<H2Conn>, shared: Rc<Shared>) -> StreamOf {
         shared.active.set(shared.active.get() + 1);
-        StreamOf(shared)
+        shared.settled.set(false);
+        StreamOf { conn, shared }
     }
 }
 
 impl Drop for StreamOf {
     fn drop(&mut self) {
-        let active = self.0.active.get().saturating_sub(1);
-        self.0.active.set(active);
+        let active = self.shared.active.get().saturating_sub(1);
+        self.shared.active.set(active);
         if active == 0 {
-            self.0.quiet_since_ms.set(self.0.worker.clock.now_ms());
+            self.shared.quiet_since_ms.set(self.conn.now_ms());
+            self.conn.wake_io();
         }
     }
 }
@@ -288,49 +300,38 @@ impl Drop for StreamOf {
 /// One stream: a request and its answer.
 async fn serve_stream(
     stream: StreamOf,
-    watch: Rc<Watch>,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    view: Rc<View>,
+    body: H2Body,
+    mut ex: Box<Exchange>,
+    read: Result<RequestFraming, HeadFault>,
+    requests: u32,
 ) {
-    let shared = &*stream.0;
-    let worker = &shared.worker;
-    let gone = poll_fn(|cx| Poll::Ready(respond.poll_reset(cx).is_ready())).await;
-    if gone {
-        // Reset before anybody looked at it: no server hears of it.
-        return;
-    }
-    let view = worker.view();
-    let Some(plan) = view.snapshot.listeners.get(usize::from(shared.listener.0)) else {
-        return;
-    };
-    let (parts, recv) = request.into_parts();
-    let ended = recv.is_end_stream();
-    let body = H2Body::of_client(recv, respond, watch);
+    let shared = &*stream.shared;
+    let worker = &stream.conn.worker;
     let mut client = Client::of_stream(worker, shared, body);
-    client.requests = shared.requests.get();
-    let mut ex = worker.take_exchange();
-    let read = read_request(&mut ex, &worker.bufs, &parts, ended, &plan.head_limits);
-    drop(parts);
-    let next = match read {
-        Ok(framing) => {
-            ex.framing = framing;
-            exchange_stream(worker, &view, plan, &mut client, &mut ex).await
-        }
-        Err(fault) => {
-            refuse(
-                worker,
-                &view,
-                plan,
-                &mut client,
-                &mut ex,
-                Kind::BadHead(fault),
-            )
-            .await
-        }
-    };
-    settle(&mut client.io, next);
+    client.requests = requests;
+    let plan = view.snapshot.listeners.get(usize::from(shared.listener.0));
+    // Reset before anybody looked at it: no server hears of it.
+    if !is_gone(&mut client.io)
+        && let Some(plan) = plan
+    {
+        let (client, ex) = (&mut client, &mut *ex);
+        let next = match read {
+            Ok(framing) => {
+                ex.framing = framing;
+                exchange_stream(worker, &view, plan, client, ex).await
+            }
+            Err(fault) => refuse(worker, &view, plan, client, ex, Kind::BadHead(fault)).await,
+        };
+        settle(&mut client.io, next);
+    }
     worker.bufs.give(&mut client.input);
     worker.give_exchange(ex);
+}
+
+fn is_gone(io: &mut Io) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    io.h2().is_some_and(|body| body.poll_gone(&mut cx).is_err())
 }
 
 /// Ends what the driver left open of a stream.
@@ -339,10 +340,30 @@ fn settle(io: &mut Io, next: Next) {
         return;
     };
     match next {
-        Next::Reset => body.reset(Reason::INTERNAL_ERROR),
-        Next::Malformed => body.reset(Reason::PROTOCOL_ERROR),
+        Next::Reset => body.reset(ErrorCode::INTERNAL_ERROR),
+        Next::Malformed => body.reset(ErrorCode::PROTOCOL_ERROR),
         // Whatever was not said by now will not be.
-        _ if !body.has_ended() => body.reset(Reason::CANCEL),
+        _ if !body.has_ended() => body.reset(ErrorCode::CANCEL),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a connection takes while nothing runs on it, but for TLS, the tables of HPACK and the socket.
+    #[test]
+    fn an_idle_connection_is_small() {
+        fn future<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+            size_of::<F>()
+        }
+        let all = size_of::<H2Conn>()
+            + size_of::<Shared>()
+            + future(|worker: &'static Rc<Worker>, (shared, stream, early)| {
+                serve_h2(worker, shared, stream, early)
+            })
+            + future(|worker, (client, held)| crate::session::serve(worker, client, held));
+        assert!(all <= 2560, "{all}");
     }
 }

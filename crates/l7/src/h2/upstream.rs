@@ -1,44 +1,47 @@
 //! HTTP/2 connections to servers: one worker's, shared by its requests as far as their streams go.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use h2::client::{Connection, SendRequest};
-use h2::{Ping, PingPong};
-use http::Request;
+use keel_http2::{Connection, StreamError};
 use keel_net::Deadline;
 use keel_tls::Stream;
 use keel_upstream::{KeepAlive, Server as Upstream, ServerKey};
-use tokio::sync::Notify;
 
 use super::H2Body;
+use super::conn::{H2Conn, Wire};
+use super::keeper::{Keeper, TRIM_AFTER_MS, client_config};
+use super::waiting::{Line, Ticket};
 use crate::limits::PoolLimits;
 use crate::snapshot::ServerHttp2Plan;
 use crate::worker::Worker;
 
+/// Streams at a time on a connection whose server has yet to say how many it takes: what it should take at least
+/// (RFC 9113, 6.5.2).
+const UNTOLD_STREAMS_MAX: usize = 100;
+
 /// One connection, as the requests on it see it.
-struct Shared {
-    worker: Rc<Worker>,
-    send: SendRequest<Bytes>,
-    address: SocketAddr,
-    active: Cell<usize>,
+pub(super) struct Shared {
+    pub(super) conn: Rc<H2Conn>,
+    pub(super) address: SocketAddr,
+    pub(super) active: Cell<usize>,
     requests: Cell<u32>,
     opened_ms: u64,
-    quiet_since_ms: Cell<u64>,
-    closed: Cell<bool>,
+    pub(super) quiet_since_ms: Cell<u64>,
+    pub(super) closed: Cell<bool>,
     /// Its server is gone: it ends with the last request on it.
     leaving: Cell<bool>,
-    changed: Rc<Notify>,
+    /// Who waits for a stream to its server.
+    pub(super) line: Rc<Line>,
     /// Those of its pool, when it has some.
     limits: Option<Arc<PoolLimits>>,
-    /// Of its keeper.
-    waker: Cell<Option<Waker>>,
+    pub(super) keep: KeepAlive,
+    /// When its keeper looks at it in any case.
+    pub(super) deadline: Deadline,
+    /// For what, while nothing runs, besides the end of that.
+    pub(super) due_ms: Cell<u64>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -51,24 +54,38 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    fn has_room(&self, plan: &ServerHttp2Plan, requests_max: u32) -> bool {
-        let streams_max = plan.streams_max.min(self.send.current_max_send_streams());
-        self.active.get() < streams_max && !self.is_worn(requests_max)
+    /// Streams that the server takes at a time.
+    pub(super) fn streams_max(&self) -> usize {
+        let engine = self.conn.engine();
+        match engine.has_settings() {
+            true => engine.peer_streams_max(),
+            false => UNTOLD_STREAMS_MAX,
+        }
+    }
+
+    /// Further streams that it takes now.
+    fn room(&self, plan: &ServerHttp2Plan, requests_max: u32) -> usize {
+        let streams = plan.streams_max.min(self.streams_max());
+        let left = requests_max.saturating_sub(self.requests.get());
+        streams
+            .saturating_sub(self.active.get())
+            .min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
     /// Whether the connection takes further streams. After a GOAWAY it goes on only for those that run.
-    fn is_open(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        let leaving = matches!(self.send.clone().poll_ready(&mut cx), Poll::Ready(Err(_)));
-        !self.closed.get() && !leaving
+    pub(super) fn is_open(&self) -> bool {
+        !self.closed.get() && self.conn.engine().is_open()
     }
 
     /// Closes the connection, on which nothing runs.
     fn close_idle(&self) {
         self.closed.set(true);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.look();
+    }
+
+    /// Has its keeper look at it.
+    fn look(&self) {
+        self.conn.wake_io();
     }
 
     /// Whether somebody waits for the place of a connection of its pool.
@@ -80,6 +97,21 @@ impl Shared {
     /// Whether it has carried as many requests as it may.
     fn is_worn(&self, requests_max: u32) -> bool {
         self.requests.get() >= requests_max
+    }
+
+    /// Whether it is kept for further requests.
+    pub(super) fn is_of_use(&self) -> bool {
+        !self.is_worn(self.keep.requests_max)
+            && !self.leaving.get()
+            && self.is_open()
+            && !self.conn.worker.drain.is_draining()
+    }
+
+    /// When a connection on which nothing runs is looked at again.
+    pub(super) fn idle_due_ms(&self) -> u64 {
+        let after_ms = self.keep.idle_timeout_ms.min(TRIM_AFTER_MS);
+        let idle_due_ms = self.quiet_since_ms.get().saturating_add(after_ms);
+        idle_due_ms.min(self.due_ms.get())
     }
 }
 
@@ -94,7 +126,7 @@ struct Server {
     connecting: bool,
     /// It chose HTTP/1.1 when it was last asked: nobody gains by waiting for another's connection.
     chose_http1: bool,
-    changed: Rc<Notify>,
+    line: Rc<Line>,
 }
 
 impl Server {
@@ -103,17 +135,22 @@ impl Server {
         for shared in &self.list {
             shared.leaving.set(true);
         }
-        self.changed.notify_waiters();
+        self.line.tell_all();
     }
 
-    /// A place on the first connection that has room. Only the one that is taken is asked whether it is
-    /// still open: that costs a look into the library.
-    fn take(&mut self, plan: &ServerHttp2Plan, requests_max: u32) -> Option<H2Call> {
+    /// A place on the first connection that has room, when it is for more than the `ahead` who came before. Only the
+    /// connection that is taken is asked whether it is still open.
+    fn take(&mut self, plan: &ServerHttp2Plan, requests_max: u32, ahead: usize) -> Option<H2Call> {
+        if ahead > 0 {
+            let open = self.list.iter().filter(|it| it.is_open());
+            let room = open.map(|it| it.room(plan, requests_max));
+            if room.fold(0, usize::saturating_add) <= ahead {
+                return None;
+            }
+        }
         loop {
-            let at = self
-                .list
-                .iter()
-                .position(|it| it.has_room(plan, requests_max))?;
+            let has_room = |it: &Rc<Shared>| it.room(plan, requests_max) > 0;
+            let at = self.list.iter().position(has_room)?;
             match self.list.get(at) {
                 Some(shared) if shared.is_open() => return Some(call(shared)),
                 _ => drop(self.list.remove(at)),
@@ -139,13 +176,20 @@ pub struct H2Call {
 
 impl Drop for H2Call {
     fn drop(&mut self) {
-        self.shared.active.set(self.shared.active.get() - 1);
-        let now_ms = self.shared.worker.clock.now_ms();
-        self.shared.quiet_since_ms.set(now_ms);
-        if self.shared.active.get() == 0 && self.shared.is_wanted() {
-            self.shared.close_idle();
+        let shared = &*self.shared;
+        shared.active.set(shared.active.get().saturating_sub(1));
+        let now_ms = shared.conn.worker.clock.now_ms();
+        shared.quiet_since_ms.set(now_ms);
+        if shared.active.get() == 0 {
+            if shared.is_wanted() {
+                shared.close_idle();
+            } else if shared.is_of_use() {
+                shared.deadline.set(shared.idle_due_ms());
+            } else {
+                shared.look();
+            }
         }
-        self.shared.changed.notify_one();
+        shared.line.tell_one();
     }
 }
 
@@ -162,20 +206,37 @@ impl H2Call {
 
     /// Whether the server said that it takes extended CONNECT (RFC 8441).
     pub fn takes_upgrades(&self) -> bool {
-        self.shared.send.is_extended_connect_protocol_enabled()
+        self.shared.conn.engine().takes_extended_connect()
+    }
+
+    /// Whether the server's settings came.
+    pub fn has_settings(&self) -> bool {
+        self.shared.conn.engine().has_settings()
+    }
+
+    /// Whether the server broke the protocol, with which the connection ended.
+    pub fn is_broken(&self) -> bool {
+        self.shared.conn.engine().fault().is_some()
     }
 
     /// How long the connection has been open, in milliseconds.
     pub fn age_ms(&self) -> u64 {
-        let now_ms = self.shared.worker.clock.now_ms();
+        let now_ms = self.shared.conn.worker.clock.now_ms();
         now_ms.saturating_sub(self.shared.opened_ms)
     }
 
-    /// Opens a stream with this head; `ended` when no body follows.
-    pub fn send(&self, head: Request<()>, ended: bool) -> Result<H2Body, h2::Error> {
-        let mut send = self.shared.send.clone();
-        match send.send_request(head, ended) {
-            Ok((answer, stream)) => Ok(H2Body::to_server(answer, stream, ended)),
+    /// Opens a stream with these fields; `ended` when no body follows, `head_only` when the answer has none.
+    pub fn send<'f>(
+        &self,
+        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        ended: bool,
+        head_only: bool,
+    ) -> Result<H2Body, StreamError> {
+        let conn = &self.shared.conn;
+        let now_ms = conn.worker.clock.now_ms();
+        let opened = conn.engine().open(fields, ended, head_only, now_ms);
+        match opened {
+            Ok(stream) => Ok(H2Body::new(conn.clone(), stream)),
             Err(error) => {
                 self.give_up();
                 Err(error)
@@ -208,7 +269,7 @@ impl Drop for Connecting<'_> {
     fn drop(&mut self) {
         self.all.with(self.server, |server| {
             server.connecting = false;
-            server.changed.notify_waiters();
+            server.line.tell_all();
         });
     }
 }
@@ -221,8 +282,8 @@ pub enum Way<'a> {
     Connect(Connecting<'a>),
     /// Over one that another request is opening, or when a stream ends.
     Wait {
-        /// Told when something changed.
-        changed: Rc<Notify>,
+        /// Told when it is time to look again.
+        ticket: Ticket,
         /// All streams that there may be are taken.
         full: bool,
     },
@@ -302,28 +363,40 @@ impl H2Connections {
         (found.id == server.id).then(|| f(found))
     }
 
-    /// A place on a connection to `server` that is open and has room.
+    /// A place on a connection to `server` that is open and has room for more than those who wait.
     pub fn take(
         &self,
         server: ServerKey,
         plan: &ServerHttp2Plan,
         requests_max: u32,
     ) -> Option<H2Call> {
-        self.with(server, |it| it.take(plan, requests_max))?
+        self.with(server, |it| {
+            let ahead = it.line.ahead_of(None);
+            it.take(plan, requests_max, ahead)
+        })?
     }
 
-    /// A place on a connection to `server`, or what to do for one.
-    pub fn find(&self, server: ServerKey, plan: &ServerHttp2Plan, requests_max: u32) -> Way<'_> {
+    /// A place on a connection to `server`, or what to do for one. Who was told to wait comes again with its ticket.
+    pub fn find(
+        &self,
+        server: ServerKey,
+        plan: &ServerHttp2Plan,
+        requests_max: u32,
+        ticket: Option<Ticket>,
+    ) -> Way<'_> {
         let way = self.with(server, |it| {
-            if let Some(call) = it.take(plan, requests_max) {
+            let ahead = it.line.ahead_of(ticket.as_ref());
+            if let Some(call) = it.take(plan, requests_max, ahead) {
                 return Way::Call(call);
             }
             it.list.retain(|shared| shared.is_open());
             let fresh = it.list.iter().filter(|it| !it.is_worn(requests_max));
             let full = fresh.count() >= plan.connections_max;
-            if full || it.connecting && !it.chose_http1 {
-                let changed = it.changed.clone();
-                return Way::Wait { changed, full };
+            // Who was told before us has the first look, and may open a connection itself.
+            let waits = it.connecting || it.line.is_awaited(ahead);
+            if full || waits && !it.chose_http1 {
+                let ticket = ticket.unwrap_or_else(|| it.line.join());
+                return Way::Wait { ticket, full };
             }
             it.connecting = true;
             Way::Connect(Connecting { all: self, server })
@@ -338,42 +411,35 @@ impl H2Connections {
         server: ServerKey,
         plan: &ServerHttp2Plan,
         keep: &KeepAlive,
-        (send, connection): (SendRequest<Bytes>, Connection<Stream, Bytes>),
+        stream: Stream,
         (address, held, limits): (
             SocketAddr,
             Option<Box<dyn std::fmt::Debug>>,
             Option<Arc<PoolLimits>>,
         ),
     ) -> H2Call {
-        let changed = worker.h2.with(server, |it| it.changed.clone());
+        let now_ms = worker.clock.now_ms();
+        let line = worker.h2.with(server, |it| it.line.clone());
+        let engine = Connection::client(client_config(plan));
         let shared = Rc::new(Shared {
-            worker: worker.clone(),
-            send,
+            conn: H2Conn::new(worker.clone(), engine),
             address,
             active: Cell::new(0),
             requests: Cell::new(0),
-            opened_ms: worker.clock.now_ms(),
-            quiet_since_ms: Cell::new(worker.clock.now_ms()),
+            opened_ms: now_ms,
+            quiet_since_ms: Cell::new(now_ms),
             closed: Cell::new(false),
-            leaving: Cell::new(changed.is_none()),
-            changed: changed.unwrap_or_default(),
+            leaving: Cell::new(line.is_none()),
+            line: line.unwrap_or_default(),
             limits,
-            waker: Cell::default(),
+            keep: *keep,
+            deadline: worker.deadlines.add(),
+            due_ms: Cell::new(u64::MAX),
         });
         let _ = worker.h2.with(server, |it| it.list.push(shared.clone()));
         let call = call(&shared);
-        let keeper = Keeper {
-            deadline: worker.deadlines.add(),
-            ping_every_ms: plan.ping_every_ms,
-            ping_timeout_ms: plan.ping_timeout_ms,
-            keep: *keep,
-            next_ping_ms: worker.clock.now_ms().saturating_add(plan.ping_every_ms),
-            pong_due_ms: None,
-            streams_max: 0,
-            shared,
-            _held: held,
-        };
-        tokio::task::spawn_local(keeper.keep(connection));
+        let keeper = Keeper::new(shared, Wire::new(stream), plan, held);
+        tokio::task::spawn_local(keeper.keep());
         call
     }
 }
@@ -383,109 +449,5 @@ fn call(shared: &Rc<Shared>) -> H2Call {
     shared.requests.set(shared.requests.get().saturating_add(1));
     H2Call {
         shared: shared.clone(),
-    }
-}
-
-/// What a window is at most (RFC 9113, 6.9.1).
-const WINDOW_MAX: u32 = (1 << 31) - 1;
-
-/// Settings and limits towards servers.
-pub fn client_builder(plan: &ServerHttp2Plan) -> h2::client::Builder {
-    // Room for all streams at once: clients that take nothing of their answers must not hold up those of others.
-    let streams = u32::try_from(plan.streams_max).unwrap_or(u32::MAX);
-    let window_bytes = plan.stream_window_bytes.saturating_mul(streams);
-    let window_bytes = window_bytes.max(plan.connection_window_bytes);
-    let mut builder = h2::client::Builder::new();
-    builder
-        .enable_push(false)
-        .initial_window_size(plan.stream_window_bytes)
-        .initial_connection_window_size(window_bytes.min(WINDOW_MAX))
-        .max_header_list_size(64 << 10)
-        .max_send_buffer_size(plan.send_buffer_bytes)
-        .max_concurrent_streams(0);
-    builder
-}
-
-/// Keeps a connection going until it ends: moves its frames, pings, and closes it when it idles.
-struct Keeper {
-    shared: Rc<Shared>,
-    deadline: Deadline,
-    ping_every_ms: u64,
-    ping_timeout_ms: u64,
-    keep: KeepAlive,
-    next_ping_ms: u64,
-    pong_due_ms: Option<u64>,
-    /// Streams that the server took at a time when it was last looked.
-    streams_max: usize,
-    /// The connection's place in a limit.
-    _held: Option<Box<dyn std::fmt::Debug>>,
-}
-
-impl Keeper {
-    async fn keep(mut self, mut connection: Connection<Stream, Bytes>) {
-        let mut ping = connection.ping_pong();
-        poll_fn(|cx| {
-            self.shared.waker.set(Some(cx.waker().clone()));
-            let ended = Pin::new(&mut connection).poll(cx).is_ready();
-            self.tell_of_room();
-            if ended || self.is_over(ping.as_mut(), cx) {
-                return Poll::Ready(());
-            }
-            Poll::Pending
-        })
-        .await;
-        // Dropping the connection fails what still runs on it.
-        self.shared.closed.set(true);
-        self.shared.changed.notify_waiters();
-    }
-
-    /// Whoever waits for a stream looks again when the server takes more of them.
-    fn tell_of_room(&mut self) {
-        let streams_max = self.shared.send.current_max_send_streams();
-        if streams_max > self.streams_max {
-            self.shared.changed.notify_waiters();
-        }
-        self.streams_max = streams_max;
-    }
-
-    /// Whether the connection is dead, or idle for too long.
-    fn is_over(&mut self, ping: Option<&mut PingPong>, cx: &mut Context<'_>) -> bool {
-        let now_ms = self.shared.worker.clock.now_ms();
-        let idle = self.shared.active.get() == 0;
-        let idle_due_ms = match idle {
-            true => self.shared.quiet_since_ms.get() + self.keep.idle_timeout_ms,
-            false => u64::MAX,
-        };
-        let is_of_use = !self.shared.is_worn(self.keep.requests_max)
-            && !self.shared.leaving.get()
-            && !self.shared.closed.get()
-            && !self.shared.worker.drain.is_draining();
-        if now_ms >= idle_due_ms || idle && !is_of_use {
-            return true;
-        }
-        if let Some(ping) = ping {
-            if ping.poll_pong(cx).is_ready() {
-                self.pong_due_ms = None;
-            }
-            if self.pong_due_ms.is_some_and(|due| now_ms >= due) {
-                tracing::debug!(server = %self.shared.address, "no answer to a ping");
-                return true;
-            }
-            if now_ms >= self.next_ping_ms {
-                self.next_ping_ms = now_ms.saturating_add(self.ping_every_ms);
-                if !idle && self.pong_due_ms.is_none() && ping.send_ping(Ping::opaque()).is_ok() {
-                    self.pong_due_ms = Some(now_ms + self.ping_timeout_ms);
-                    // The ping goes out with the next poll of the connection.
-                    cx.waker().wake_by_ref();
-                }
-            }
-        }
-        let due_ms = self
-            .next_ping_ms
-            .min(idle_due_ms)
-            .min(self.pong_due_ms.unwrap_or(u64::MAX));
-        self.deadline.set(due_ms);
-        let _ = self.deadline.poll_fired(cx);
-        false
     }
 }

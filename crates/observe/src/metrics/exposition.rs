@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use keel_http::H2Abuse;
+use keel_http2::H2Abuse;
 use keel_types::{PoolId, ServerIndex};
 
 use super::catalog::{self, Metric, seconds_of_us};

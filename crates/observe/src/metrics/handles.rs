@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use keel_http::H2Abuse;
+use keel_http2::H2Abuse;
 
 use super::cell::Cell;
 use super::histogram::Histogram;

@@ -95,7 +95,7 @@ fn abuse_of_http2_by_kind() {
     let registry = Registry::new(&names(), 2);
     for worker in 0..2 {
         let worker = registry.worker(worker);
-        let abuse = keel_http::H2Abuse::RapidReset;
+        let abuse = keel_http2::H2Abuse::RapidReset;
         worker.listener(ListenerId(0)).http2_abuse(abuse);
     }
     let text = rendered(&registry);

@@ -1,12 +1,11 @@
 //! A check by the gRPC health protocol: `grpc.health.v1.Health/Check`.
 
-use bytes::Bytes;
-use http::{HeaderMap, Request};
 use keel_balance::CheckFault;
 use keel_http::grpc::{Code, decode_message, parse_status};
+use keel_http::{h2_fields, trailer_fields};
 use keel_tls::{Alpn, Stream};
 
-use super::http2::{call, unsendable, uri};
+use super::http2::{Question, call};
 
 /// `ServingStatus.SERVING`.
 const SERVING: u32 = 1;
@@ -18,21 +17,28 @@ pub(super) async fn run(service: &str, authority: &str, stream: Stream) -> Resul
         let text = "the server did not choose HTTP/2 by ALPN, which gRPC needs";
         return Err(CheckFault::Answer(text.into()));
     }
-    let request = Request::builder()
-        .method("POST")
-        .uri(uri(&stream, authority, "/grpc.health.v1.Health/Check"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header("user-agent", "evenkeel-check")
-        .body(())
-        .map_err(unsendable)?;
-    let got = call(stream, request, Some(question(service))).await?;
+    let body = question(service);
+    let got = call(
+        stream,
+        &Question {
+            method: "POST",
+            authority,
+            path: "/grpc.health.v1.Health/Check",
+            fields: vec![
+                (b"content-type", b"application/grpc"),
+                (b"te", b"trailers"),
+                (b"user-agent", b"evenkeel-check"),
+            ],
+            body: &body,
+        },
+    )
+    .await?;
     if got.answer.status != 200 {
         return Err(CheckFault::Status(got.answer.status));
     }
     // An error may come in the head alone.
-    status_of(&got.trailers)
-        .or_else(|| status_of(&got.head))
+    status_of(trailer_fields(&got.trailers))
+        .or_else(|| status_of(h2_fields(&got.head)))
         .unwrap_or_else(|| Err(CheckFault::Answer("it has no grpc-status".into())))?;
     match health(&got.answer.body) {
         Some(SERVING) => Ok(()),
@@ -42,7 +48,7 @@ pub(super) async fn run(service: &str, authority: &str, stream: Stream) -> Resul
 }
 
 /// `HealthCheckRequest { string service = 1 }`, as one message of gRPC.
-fn question(service: &str) -> Bytes {
+fn question(service: &str) -> Vec<u8> {
     let mut message = Vec::new();
     if !service.is_empty() {
         message.push(0x0a);
@@ -57,12 +63,22 @@ fn question(service: &str) -> Bytes {
     let mut framed = vec![0];
     framed.extend_from_slice(&(message.len() as u32).to_be_bytes());
     framed.extend_from_slice(&message);
-    Bytes::from(framed)
+    framed
 }
 
 /// What grpc-status says; `None` without one.
-fn status_of(fields: &HeaderMap) -> Option<Result<(), CheckFault>> {
-    let value = fields.get("grpc-status")?.as_bytes();
+fn status_of<'f>(
+    fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+) -> Option<Result<(), CheckFault>> {
+    let (mut status, mut message) = (None, None);
+    for (name, value) in fields {
+        match name {
+            b"grpc-status" => status = status.or(Some(value)),
+            b"grpc-message" => message = message.or(Some(value)),
+            _ => {}
+        }
+    }
+    let value = status?;
     let code = parse_status(value);
     if code == Some(Code::Ok) {
         return Some(Ok(()));
@@ -71,9 +87,9 @@ fn status_of(fields: &HeaderMap) -> Option<Result<(), CheckFault>> {
         Some(code) => format!("grpc-status {} ({})", code.number(), code.name()),
         None => "its grpc-status is no number of gRPC".to_owned(),
     };
-    if let Some(message) = fields.get("grpc-message") {
+    if let Some(message) = message {
         let mut decoded = Vec::new();
-        decode_message(message.as_bytes(), &mut decoded);
+        decode_message(message, &mut decoded);
         let message = String::from_utf8_lossy(&decoded);
         let some: String = message.escape_debug().take(100).collect();
         text.push_str(": ");

@@ -15,7 +15,7 @@ use super::plan::HttpProbe;
 use super::probe::Answer;
 
 /// Most interim answers (1xx) before the real one.
-const INTERIM_MAX: usize = 8;
+pub(super) const INTERIM_MAX: usize = 8;
 
 /// Bytes that are read at a time.
 const READ: usize = 8 * 1024;
@@ -54,7 +54,8 @@ pub(super) async fn run(
     Ok(answer)
 }
 
-fn request(probe: &HttpProbe, host: &str) -> String {
+/// The head of the request.
+pub(super) fn request(probe: &HttpProbe, host: &str) -> String {
     let mut text = String::new();
     let (method, path) = (&probe.method, &probe.path);
     let _ = write!(text, "{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
@@ -73,7 +74,8 @@ fn request(probe: &HttpProbe, host: &str) -> String {
     text
 }
 
-fn malformed(fault: impl std::fmt::Display) -> CheckFault {
+/// The answer breaks a rule.
+pub(super) fn malformed(fault: impl std::fmt::Display) -> CheckFault {
     CheckFault::Answer(fault.to_string().into())
 }
 
