@@ -19,6 +19,7 @@ pub mod origin;
 pub mod peers;
 pub mod process;
 pub mod proxy;
+mod said;
 pub mod scratch;
 pub mod strict;
 pub mod terminal;

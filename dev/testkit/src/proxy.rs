@@ -3,11 +3,9 @@
 //! In a configuration `@DIR@` stands for the folder that the file lies in. Without an `admin:` key the admin listener is
 //! put on a port that the system gives. The process is killed on drop, and what it said is shown when a test fails.
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use rustix::process::Signal;
 use crate::binary::evenkeel;
 use crate::client::{Ask, Wire};
 use crate::process::{Usage, signal, usage};
+use crate::said::Said;
 use crate::scratch::Scratch;
 use crate::wait::{SOON, until, within};
 
@@ -58,35 +57,6 @@ impl Exit {
             );
         }
         self
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct Said(Arc<Mutex<String>>);
-
-impl Said {
-    fn text(&self) -> String {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Reads to the end on a thread, so that the child never waits for us.
-    fn collect(&self, from: impl Read + Send + 'static) -> JoinHandle<()> {
-        let said = self.clone();
-        std::thread::spawn(move || {
-            let mut lines = BufReader::new(from);
-            let mut line = Vec::new();
-            while lines.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
-                let mut text = said
-                    .0
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                text.push_str(&String::from_utf8_lossy(&line));
-                line.clear();
-            }
-        })
     }
 }
 
@@ -158,16 +128,16 @@ impl Proxy {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary can be started");
-        let (out, err) = (Said::default(), Said::default());
         let stdout = child.stdout.take().expect("standard output is piped");
         let stderr = child.stderr.take().expect("standard error is piped");
-        let readers = vec![out.collect(stdout), err.collect(stderr)];
+        let (out, reads_out) = Said::collect(stdout);
+        let (err, reads_err) = Said::collect(stderr);
         let mut proxy = Proxy {
             child,
             scratch,
             out,
             err,
-            readers,
+            readers: vec![reads_out, reads_err],
             listeners: Vec::new(),
         };
         let ended = within(SOON, || {
@@ -415,16 +385,13 @@ fn run_to_end(mut command: Command, limit: Duration) -> Exit {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary can be started");
-    let (out, err) = (Said::default(), Said::default());
-    let readers = [
-        out.collect(child.stdout.take().expect("standard output is piped")),
-        err.collect(child.stderr.take().expect("standard error is piped")),
-    ];
+    let (out, reads_out) = Said::collect(child.stdout.take().expect("standard output is piped"));
+    let (err, reads_err) = Said::collect(child.stderr.take().expect("standard error is piped"));
     let Some(status) = within(limit, || child.try_wait().ok().flatten()) else {
         let _gone = child.kill();
         panic!("still running after {limit:?}:\n{}", err.text());
     };
-    for reader in readers {
+    for reader in [reads_out, reads_err] {
         reader.join().expect("a reader does not panic");
     }
     Exit {
