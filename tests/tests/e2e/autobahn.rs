@@ -21,11 +21,20 @@ fn suite() -> Option<(PathBuf, PathBuf)> {
     Some((PathBuf::from(python.trim()), folder))
 }
 
+/// The cases; without those of size and of compression.
+const CASES: [&str; 9] = [
+    "1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.1.*", "10.*",
+];
+
+/// The suite waits a second for what is to come, which is not enough on a busy machine now and then: a case that went
+/// otherwise is run so often in all.
+const ROUNDS: usize = 4;
+
 /// Runs cases against several addresses at once; what became of each case, by agent.
 fn run(
-    python: &Path,
-    folder: &Path,
+    (python, folder): (&Path, &Path),
     agents: &[(&str, String)],
+    cases: &[String],
 ) -> BTreeMap<String, BTreeMap<String, Value>> {
     let scratch = Scratch::new();
     let servers = agents
@@ -34,7 +43,7 @@ fn run(
     let spec = json!({
         "outdir": scratch.path().join("reports"),
         "servers": servers.collect::<Vec<_>>(),
-        "cases": ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.1.*", "10.*"],
+        "cases": cases,
         "exclude-cases": [],
         "exclude-agent-cases": {},
     });
@@ -73,12 +82,33 @@ fn as_without_a_proxy() {
         ("tls", url("wss", site.address())),
         ("http2", url("ws", outer.address())),
     ];
-    let report = run(&python, &folder, &agents);
-    let direct = report.get("direct").expect("a report of each");
-    let sound = direct.values().filter(|found| found["behavior"] == "OK");
-    assert!(sound.count() > 200, "{}", direct.len());
+    let mut cases = CASES.map(str::to_owned).to_vec();
     let mut other = Vec::new();
-    for (agent, cases) in &report {
+    for round in 0..ROUNDS {
+        let report = run((&python, &folder), &agents, &cases);
+        if round == 0 {
+            let direct = report.get("direct").expect("a report of each");
+            let sound = direct.values().filter(|found| found["behavior"] == "OK");
+            assert!(sound.count() > 200, "{}", direct.len());
+        }
+        other = differences(&report);
+        if other.is_empty() {
+            break;
+        }
+        println!("round {round}: {other:#?}");
+        cases = other.iter().map(|(case, _)| case.clone()).collect();
+        cases.sort();
+        cases.dedup();
+    }
+    origin.take_faults(); // some cases are no WebSocket at all
+    assert!(other.is_empty(), "{other:#?}");
+}
+
+/// What went otherwise than without a proxy: the case, and how.
+fn differences(report: &BTreeMap<String, BTreeMap<String, Value>>) -> Vec<(String, String)> {
+    let direct = report.get("direct").expect("a report of each");
+    let mut other = Vec::new();
+    for (agent, cases) in report {
         for (case, found) in cases {
             let expected = direct.get(case).expect("the same cases");
             for key in ["behavior", "behaviorClose", "remoteCloseCode"] {
@@ -88,14 +118,11 @@ fn as_without_a_proxy() {
                     _ => value.clone(),
                 };
                 if word(&found[key]) != word(&expected[key]) {
-                    other.push(format!(
-                        "{agent} {case}: {key} {} and not {}",
-                        found[key], expected[key]
-                    ));
+                    let how = format!("{agent}: {key} {} and not {}", found[key], expected[key]);
+                    other.push((case.clone(), how));
                 }
             }
         }
     }
-    origin.take_faults(); // some cases are no WebSocket at all
-    assert!(other.is_empty(), "{other:#?}");
+    other
 }

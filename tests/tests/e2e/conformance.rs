@@ -15,7 +15,10 @@ fn httpwg() {
     }
     let origin = Origin::echo();
     let proxy = Proxy::before(&[origin.address()]);
-    let output = run(&program, &["-a", &proxy.address().to_string()]);
+    // By itself it waits for a quarter of a second for each frame, which a busy machine does not keep to.
+    let patience = ["--connect-timeout", "20000", "--frame-timeout", "5000"];
+    let address = proxy.address().to_string();
+    let output = run(&program, &[&["-a", &address], &patience[..]].concat());
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     // It writes in colours.
     let plain: String = said
@@ -37,6 +40,6 @@ fn httpwg() {
         .and_then(|(passed, _)| passed.parse().ok())
         .unwrap_or_default();
     println!("{passed} passed; {failed:#?}");
-    assert!(passed >= PASSED_MIN, "{passed} passed; {failed:#?}");
+    assert!(passed >= PASSED_MIN, "{passed} passed:\n{plain}");
     origin.take_faults(); // bodies that never came
 }
