@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keel_testkit::client::Lost;
+use keel_testkit::client::{End, Lost};
 use keel_testkit::origin::Gate;
 use keel_testkit::wait::{SOON, until_true};
 use keel_testkit::{Ask, Load, Origin, Proxy, Wire};
@@ -21,7 +21,7 @@ fn sigterm_and_sigint_end_an_idle_proxy_at_once() {
         let start = Instant::now();
         proxy.wait(SOON).expect(0);
         assert!(
-            start.elapsed() < Duration::from_secs(5),
+            start.elapsed() < Duration::from_secs(15),
             "{:?}",
             start.elapsed()
         );
@@ -47,12 +47,13 @@ fn what_runs_is_finished_and_says_close() {
     proxy.terminate();
     until_true("no new connections are taken", || {
         match Wire::try_connect(address) {
+            // One that is still taken waits at the server.
             Ok(mut late) => {
                 late.try_send(GET).is_err()
                     || late
                         .with_deadline(Duration::from_millis(100))
                         .try_answer("GET")
-                        .is_err()
+                        .is_err_and(|lost| lost != Lost::Nothing(End::Deadline))
             }
             Err(_) => true,
         }
@@ -108,7 +109,7 @@ fn draining_has_a_time_limit() {
         start.elapsed()
     );
     assert!(
-        start.elapsed() < Duration::from_secs(8),
+        start.elapsed() < Duration::from_secs(15),
         "{:?}",
         start.elapsed()
     );
@@ -151,7 +152,7 @@ fn tunnels_have_a_time_of_their_own() {
             }
         }
     });
-    let more = "drain_timeout: 500ms\ndrain_timeout_tunnels: 3s";
+    let more = "drain_timeout: 500ms\ndrain_timeout_tunnels: 5s";
     let proxy = Proxy::before_with(&[origin.address()], "", more);
     let mut wire = proxy.wire();
     wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n");
@@ -166,7 +167,7 @@ fn tunnels_have_a_time_of_their_own() {
     proxy.wait(SOON).expect(0);
     let took = start.elapsed();
     assert!(
-        took > Duration::from_millis(2700) && took < Duration::from_secs(8),
+        took > Duration::from_millis(4700) && took < Duration::from_secs(15),
         "{took:?}"
     );
 }

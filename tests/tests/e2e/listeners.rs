@@ -92,7 +92,7 @@ fn the_limit_of_connections_holds_and_frees() {
         wire.ask(GET).expect(200);
     }
     // The ninth waits, or is refused; when one leaves there is room again.
-    let mut ninth = Some(proxy.wire().with_deadline(Duration::from_millis(300)));
+    let mut ninth = Some(proxy.wire().with_deadline(Duration::from_secs(2)));
     until_true("a new connection is served", || {
         wires.truncate(7);
         let mut wire = ninth.take().unwrap_or_else(|| proxy.wire());
@@ -122,12 +122,10 @@ fn a_full_file_table_slows_accepting_and_nothing_else() {
     }
     let first = &mut held[0];
     let before = proxy.usage().cpu;
+    let start = std::time::Instant::now();
     std::thread::sleep(std::time::Duration::from_millis(500));
-    let spent = proxy.usage().cpu - before;
-    assert!(
-        spent < std::time::Duration::from_millis(250),
-        "it spins: {spent:?} in 500 ms"
-    );
+    let (spent, passed) = (proxy.usage().cpu - before, start.elapsed());
+    assert!(spent < passed / 2, "it spins: {spent:?} in {passed:?}");
     // Connections that are there still get an answer of some kind, and afterwards all is well.
     first.send(GET);
     let _any = first.try_answer("GET");

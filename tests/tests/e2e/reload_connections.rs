@@ -1,6 +1,8 @@
 //! Reloads, and what lives on over them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use keel_testkit::wait::{SOON, until, until_true};
@@ -8,6 +10,7 @@ use keel_testkit::{Ask, H2Origin, H2Wire, Load, Origin, Proxy, TlsClient, Wire};
 use rustix::process::Signal;
 
 use crate::GET;
+use crate::protect::metric;
 
 /// Puts another configuration in the place of the one in force and waits until it is served.
 #[track_caller]
@@ -32,6 +35,12 @@ pub fn reload_again(proxy: &Proxy) {
     let before = done(proxy);
     proxy.signal(Signal::HUP);
     until_true("the configuration is reloaded", || done(proxy) > before);
+}
+
+/// Waits until the proxy has taken so many connections of a listener: what is not taken before a reload, is taken after it.
+fn until_taken(proxy: &Proxy, listener: &str, count: u64) {
+    let series = format!("evenkeel_listener_connections_accepted_total{{listener=\"{listener}\"}}");
+    until_true("they are taken", || metric(proxy, &series) >= count);
 }
 
 /// A file with these listeners, and one pool.
@@ -193,6 +202,7 @@ fn a_listener_comes_and_goes() {
     let stream = streams.ask("GET", "/delay/1000", &[], true);
     let mut fresh = Wire::connect(port);
     until_true("all run", || origin.requests() == 3);
+    until_taken(&proxy, "more", 4);
     reload(&proxy, &config(WEB, origin.address(), 0));
     fresh.send(GET);
     let last = fresh.answer().expect(200);
@@ -230,6 +240,7 @@ fn who_is_connected_gets_no_routes_of_another_address_or_other_terms() {
     kept.ask(GET).expect(200);
     let mut fresh = Wire::connect(b);
     until_true("they run", || origin.requests() == 2);
+    until_taken(&proxy, "web", 3);
     let split = format!("internal: {{ bind: \"{a}\" }}, public: {{ bind: \"{b}\" }}");
     let secret = "{ match: { listener: internal }, respond: { status: 299 } },";
     reload(&proxy, &text(&split, secret));
@@ -262,6 +273,7 @@ fn who_came_in_clear_is_not_taken_for_one_with_tls() {
     let answer = kept.ask(GET).expect(200);
     assert_eq!(answer.seen("x-forwarded-proto"), ["http"]);
     let mut fresh = Wire::connect(at);
+    until_taken(&proxy, "web", 2);
     reload(&proxy, &text("tls: { self_signed: true }"));
     let last = fresh.ask(GET).expect(200);
     assert_eq!(last.seen("x-forwarded-proto"), ["http"]);
@@ -294,27 +306,26 @@ fn who_connects_while_a_listener_goes_is_served_or_turned_away_and_never_reset()
     let proxy = Proxy::start(&config(WEB, origin.address(), 0));
     for _ in 0..5 {
         reload(&proxy, &config(&more, origin.address(), 0));
+        let served = Arc::new(AtomicUsize::new(0));
         let clients: Vec<_> = (0..4)
             .map(|_| {
+                let served = Arc::clone(&served);
                 std::thread::spawn(move || {
-                    let mut served = 0;
                     // Until nobody listens: whoever got in before is answered.
                     while let Ok(mut wire) = Wire::try_connect(port) {
                         wire.send(GET);
                         wire.answer().expect(200);
-                        served += 1;
+                        served.fetch_add(1, Ordering::Relaxed);
                     }
-                    served
                 })
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(100));
+        until_true("they are served", || served.load(Ordering::Relaxed) > 20);
         reload(&proxy, &config(WEB, origin.address(), 0));
         for client in clients {
-            let served = client
+            client
                 .join()
                 .expect("every client that got in was answered");
-            assert!(served > 0);
         }
     }
 }
