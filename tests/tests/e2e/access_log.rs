@@ -60,14 +60,21 @@ fn timed_and_main_have_the_fields_of_the_presets() {
     let proxy = logging(&origin, "timed", "");
     proxy.get("/delay/20").expect(200);
     let line = one_line(&proxy);
-    for part in [
-        "rt=0.0",
-        "uct=\"0.0",
-        "uht=\"0.0",
-        "urt=\"0.0",
-        &format!("backend=\"{}\"", origin.address()),
-        "cache=\"",
+    for (key, least) in [
+        ("rt=", 0.02),
+        ("uct=\"", 0.0),
+        ("uht=\"", 0.02),
+        ("urt=\"", 0.02),
     ] {
+        let of_key = line.split_once(&format!(" {key}")).map_or("", |it| it.1);
+        let number = of_key.split(['"', ' ']).next().unwrap_or_default();
+        let seconds = number.parse::<f64>().ok();
+        assert!(
+            seconds.is_some_and(|it| it >= least && it < 20.0),
+            "{key}{number} in {line}"
+        );
+    }
+    for part in [&format!("backend=\"{}\"", origin.address()), "cache=\""] {
         assert!(line.contains(part), "no {part:?} in {line}");
     }
     let proxy = logging(&origin, "main", "");
@@ -196,7 +203,7 @@ fn termination_codes_tell_who_ended_it() {
     });
     let log = "access_logs: { main: { to: \"file:@DIR@/access.log\", format: '$uri $termination' } }\naccess_log: main\n\
         routes: [ { match: { path: /redirect }, redirect: https }, { match: { host: test.example }, pool: app } ]";
-    let keys = "max_fails: 0, timeouts: { read: 300ms }";
+    let keys = "max_fails: 0, timeouts: { read: 3s }";
     let proxy = Proxy::before_with(&[origin.address()], keys, log);
     proxy.get("/fine").expect(200);
     proxy.get("/redirect").expect(301);

@@ -123,7 +123,7 @@ fn least_conn_avoids_the_busy() {
     // One worker: it counts a request down before it reads the next, so that the choice is exact.
     let proxy = Proxy::before_with(&addresses(&origins), "balance: least_conn", "workers: 1");
     let mut busy = proxy.wire();
-    busy.send("GET /delay/3000 HTTP/1.1\r\nHost: a\r\n\r\n");
+    busy.send("GET /delay/20000 HTTP/1.1\r\nHost: a\r\n\r\n");
     until_true("the slow request has arrived", || {
         origins[0].requests() + origins[1].requests() == 1
     });
@@ -137,7 +137,7 @@ fn least_time_prefers_the_quick() {
     let slow = Origin::answering(|_| {
         keel_testkit::Reply::new(200)
             .body("{\"origin\":\"slow\"}")
-            .after(std::time::Duration::from_millis(60))
+            .after(std::time::Duration::from_millis(200))
     });
     let servers = [slow.address(), quick.address()];
     let proxy = Proxy::before_with(&servers, "balance: least_time", "");

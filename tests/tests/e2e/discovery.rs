@@ -235,7 +235,7 @@ fn a_start_does_not_wait_for_names_longer_than_it_was_told_to() {
     let start = Instant::now();
     let proxy = Proxy::start(&config(&dns, &all_of("app.test", &origin), ""));
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(12), "{took:?}");
     assert!(matches!(proxy.get("/").status(), 502 | 503));
     dns.set_a("app.test", &["127.0.0.2"]);
     dns.mood(Mood::Answers);

@@ -192,7 +192,7 @@ fn deadlines_are_kept_to() {
     );
     let took = start.elapsed();
     assert!(
-        took > Duration::from_millis(350) && took < Duration::from_secs(3),
+        took > Duration::from_millis(350) && took < Duration::from_secs(15),
         "{took:?}"
     );
     let stream = call(&mut wire, "/kit.Echo/Slow", &[("grpc-timeout", "10S")]);

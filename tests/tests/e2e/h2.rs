@@ -214,7 +214,7 @@ fn a_hundred_streams_at_once() {
             wire.answer(*stream).expect(200);
         }
         assert!(
-            start.elapsed() < Duration::from_secs(6),
+            start.elapsed() < Duration::from_secs(20), // 30 one after the other
             "{:?}",
             start.elapsed()
         );

@@ -11,7 +11,7 @@ use keel_testkit::wait::until_true;
 use keel_testkit::{Ca, H2Origin, Origin, Proxy, Reply, TlsServer, get, require_peer};
 use serde_json::Value;
 
-use crate::health::{PATIENT, QUICK, server, until_state};
+use crate::health::{PATIENT, server, until_state};
 
 /// What `/stats` says of the only server of a pool.
 fn only_of(proxy: &Proxy, pool: &str) -> Value {
@@ -168,7 +168,7 @@ fn grpc_health_of_grpcio() {
     };
     let pool = |service: &str| {
         format!(
-            "{{ servers: [\"{}\"], protocol: http2, health: {{ grpc: {{ {service} }}, {QUICK} }} }}",
+            "{{ servers: [\"{}\"], protocol: http2, health: {{ grpc: {{ {service} }}, {PATIENT} }} }}",
             peer.address()
         )
     };
@@ -280,7 +280,7 @@ fn nginx_is_checked_and_found_when_it_dies() {
         return;
     };
     let address = nginx.address();
-    let health = format!("health: {{ http: {{ path: /health, status: 200-299 }}, {QUICK} }}");
+    let health = format!("health: {{ http: {{ path: /health, status: 200-299 }}, {PATIENT} }}");
     let other = Origin::named("other");
     let proxy = Proxy::before_with(&[address, other.address()], &health, "");
     until_true("it passes", || {

@@ -26,13 +26,14 @@ fn silent() -> Origin {
 #[test]
 fn the_fast_server_answers_for_the_slow_one() {
     let (slow, live) = (silent(), Origin::named("live"));
-    let keys = "max_fails: 0, hedge: { after: 100ms }";
+    // Long enough for the one that lives on any machine: it would be hedged as well.
+    let keys = "max_fails: 0, hedge: { after: 700ms }";
     let proxy = Proxy::before_with(&[slow.address(), live.address()], keys, "workers: 1");
     let mut wire = proxy.wire();
     for _ in 0..6 {
         let start = Instant::now();
         assert_eq!(wire.ask(crate::GET).expect(200).origin(), "live");
-        assert!(start.elapsed() < Duration::from_secs(2));
+        assert!(start.elapsed() < Duration::from_secs(15));
     }
     let asked = slow.requests() as u64;
     assert!(asked >= 3);
@@ -115,7 +116,7 @@ fn hedges_are_within_the_budget() {
 fn a_percentile_is_learnt_first() {
     let (slow, live) = (
         Origin::answering(|seen| match seen.head.target.as_str() {
-            "/slow" => Reply::text("late").after(Duration::from_secs(3)),
+            "/slow" => Reply::text("late").after(Duration::from_secs(60)),
             _ => Reply::text("quick"),
         }),
         Origin::answering(|_| Reply::text("quick")),
@@ -139,7 +140,7 @@ fn a_percentile_is_learnt_first() {
         assert_eq!(answer.text(), "quick");
     }
     assert!(
-        start.elapsed() < Duration::from_millis(2_500),
+        start.elapsed() < Duration::from_secs(30),
         "{:?}",
         start.elapsed()
     );
@@ -234,7 +235,7 @@ fn a_drain_with_a_limit_cuts_a_race() {
     let drain = ["server", "drain", "app", "mute", "--limit", "1s"];
     Proxy::run(&[&drain[..], &["--socket", &socket]].concat()).expect(0);
     assert_eq!(wire.answer().expect(200).origin(), "live");
-    assert!(start.elapsed() < Duration::from_secs(8));
+    assert!(start.elapsed() < Duration::from_secs(15));
 }
 
 #[test]

@@ -172,11 +172,7 @@ fn a_backend_connection_carries_only_so_many_requests() {
 #[test]
 fn idle_backend_connections_are_closed_in_time() {
     let origin = Origin::echo();
-    let proxy = Proxy::before_with(
-        &[origin.address()],
-        "keepalive: { idle: 300ms }",
-        "workers: 1",
-    );
+    let proxy = Proxy::before_with(&[origin.address()], "keepalive: { idle: 2s }", "workers: 1");
     let mut wire = proxy.wire();
     wire.ask(GET).expect(200);
     assert_eq!(origin.open(), 1);
@@ -194,7 +190,7 @@ fn only_so_many_idle_backend_connections_are_kept() {
     );
     let mut wires: Vec<Wire> = (0..8).map(|_| proxy.wire()).collect();
     for wire in &mut wires {
-        wire.send("GET /delay/300 HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire.send("GET /delay/1500 HTTP/1.1\r\nHost: a\r\n\r\n");
     }
     for wire in &mut wires {
         wire.answer().expect(200);

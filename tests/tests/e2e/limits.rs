@@ -179,10 +179,10 @@ fn a_body_that_stalls_ends_in_408() {
 #[test]
 fn a_body_that_makes_progress_may_take_longer_than_its_timeout() {
     let origin = Origin::echo();
-    let proxy = proxy_with(&origin, "timeouts: { body: 400ms }");
+    let proxy = proxy_with(&origin, "timeouts: { body: 2s }");
     let mut wire = proxy.wire();
     wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n");
-    wire.drip("a".repeat(20), Duration::from_millis(40));
+    wire.drip("a".repeat(20), Duration::from_millis(150));
     assert_eq!(wire.answer().json()["body_len"], 20);
 }
 

@@ -19,8 +19,8 @@ use rustix::process::Signal;
 use crate::lineage::Lineage;
 
 /// What an operator writes who wants nothing lost; `max_fails: 0`, so that the bad server stays in the game.
-const KEYS: &str = "retry: { on: [error, timeout, invalid, refused, 502-504], tries: 3, per_try: 700ms, budget: off }, \
-                    timeouts: { connect: 700ms, read: 2s }, max_fails: 0";
+const KEYS: &str = "retry: { on: [error, timeout, invalid, refused, 502-504], tries: 3, per_try: 1500ms, budget: off }, \
+                    timeouts: { connect: 1500ms, read: 4s }, max_fails: 0";
 
 /// Requests of each kind: with two servers in turn, at least one meets the bad one.
 const EACH: usize = 4;

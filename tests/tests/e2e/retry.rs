@@ -47,7 +47,7 @@ fn tries_are_limited() {
 fn a_server_that_fails_rests_and_recovers() {
     let (mut a, b) = (Origin::named("a"), Origin::named("b"));
     a.stop();
-    let keys = "max_fails: 2, fail_timeout: 1s, retry: 1";
+    let keys = "max_fails: 2, fail_timeout: 5s, retry: 1";
     let proxy = Proxy::before_with(&[a.address(), b.address()], keys, "");
     let failed = (0..20).filter(|_| proxy.get("/").status() != 200).count();
     assert_eq!(failed, 2, "after max_fails it rests");
@@ -57,7 +57,7 @@ fn a_server_that_fails_rests_and_recovers() {
         Some(proxy.get("/").expect(200).origin()).filter(|name| name == "a")
     });
     assert!(
-        start.elapsed() < Duration::from_secs(5),
+        start.elapsed() < Duration::from_secs(15),
         "{:?}",
         start.elapsed()
     );
@@ -231,15 +231,15 @@ fn a_slow_server_is_left_for_another_after_the_time_of_a_try() {
         stage.until_end();
     });
     let live = Origin::named("live");
-    let keys = "max_fails: 0, timeouts: { read: 1s }, retry: { per_try: 300ms }";
+    let keys = "max_fails: 0, timeouts: { read: 4s }, retry: { per_try: 1s }";
     let proxy = Proxy::before_with(&[slow.address(), live.address()], keys, "");
     let start = Instant::now();
     for _ in 0..4 {
         assert_eq!(proxy.get("/").expect(200).origin(), "live");
     }
     assert!(slow.requests() >= 2);
-    assert!(start.elapsed() >= Duration::from_millis(600));
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() >= Duration::from_millis(1_900));
+    assert!(start.elapsed() < Duration::from_secs(15));
     // A POST may have been acted upon.
     let mut posts = (0..4).map(|_| Ask::post(proxy.address(), "/", "x").send());
     assert!(posts.any(|answer| answer.status() == 504));
@@ -251,11 +251,11 @@ fn after_the_time_for_all_no_further_try_begins() {
         let _asked = stage.request();
         stage.until_end();
     });
-    let keys = "max_fails: 0, timeouts: { read: 400ms }, retry: { on: [timeout], tries: 9, within: 700ms, backoff: 10ms }";
+    let keys = "max_fails: 0, timeouts: { read: 1s }, retry: { on: [timeout], tries: 9, within: 2500ms, backoff: 10ms }";
     let proxy = Proxy::before_with(&[slow.address()], keys, "");
     let start = Instant::now();
     proxy.get("/").expect_error(504, "Backend-Timeout");
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(15));
     assert!((2..=3).contains(&slow.requests()), "{}", slow.requests());
 }
 

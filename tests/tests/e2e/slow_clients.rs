@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use keel_testkit::wait::{SOON, within};
 use keel_testkit::{Origin, Proxy, Wire};
 
 use crate::{GET, memory_bound};
@@ -16,8 +17,9 @@ const HEAD_BYTES_MAX: u64 = 5 * 1024;
 const BODY_BYTES_MAX: u64 = 6 * 1024;
 const READ_BYTES_MAX: u64 = 6_963;
 
-/// Serves normal requests while the slow ones are held; gives the memory that each of those takes.
-fn serve_beside(proxy: &Proxy, hold: impl Fn(&Proxy) -> Wire) -> u64 {
+/// Serves normal requests while the slow ones are held; each of those takes so much memory at most.
+#[track_caller]
+fn serve_beside(what: &str, bytes_max: u64, proxy: &Proxy, hold: impl Fn(&Proxy) -> Wire) {
     let mut normal = proxy.wire();
     normal.ask(GET).expect(200);
     for _ in 0..WARM_REQUESTS {
@@ -31,32 +33,28 @@ fn serve_beside(proxy: &Proxy, hold: impl Fn(&Proxy) -> Wire) -> u64 {
         proxy.get("/").expect(200);
     }
     assert!(
-        start.elapsed() < Duration::from_secs(10),
+        start.elapsed() < Duration::from_secs(30),
         "{:?}",
         start.elapsed()
     );
     // What the burst of their opening took is given back within a few seconds.
-    std::thread::sleep(Duration::from_secs(3));
-    let grown = proxy.usage().rss_bytes.saturating_sub(before) / HELD as u64;
+    let each = || proxy.usage().rss_bytes.saturating_sub(before) / HELD as u64;
+    let small = within(SOON, || (each() <= memory_bound(bytes_max)).then_some(()));
+    println!("{what} takes {} bytes", each());
+    assert!(small.is_some(), "{what} takes {} bytes", each());
     drop(held);
     proxy.get("/").expect(200);
-    grown
 }
 
 #[test]
 fn slow_heads() {
     let origin = Origin::echo();
     let proxy = Proxy::before(&[origin.address()]);
-    let each = serve_beside(&proxy, |proxy| {
+    serve_beside("a slow head", HEAD_BYTES_MAX, &proxy, |proxy| {
         let mut wire = proxy.wire();
         wire.send("GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ");
         wire
     });
-    println!("a slow head takes {each} bytes");
-    assert!(
-        each <= memory_bound(HEAD_BYTES_MAX),
-        "a slow head takes {each} bytes"
-    );
 }
 
 #[test]
@@ -67,32 +65,22 @@ fn slow_bodies() {
         }
     });
     let proxy = Proxy::before(&[origin.address()]);
-    let each = serve_beside(&proxy, |proxy| {
+    serve_beside("a slow body", BODY_BYTES_MAX, &proxy, |proxy| {
         let mut wire = proxy.wire();
         wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nslow");
         wire
     });
-    println!("a slow body takes {each} bytes");
-    assert!(
-        each <= memory_bound(BODY_BYTES_MAX),
-        "a slow body takes {each} bytes"
-    );
 }
 
 #[test]
 fn slow_readers() {
     let origin = Origin::echo();
     let proxy = Proxy::before(&[origin.address()]);
-    let each = serve_beside(&proxy, |proxy| {
+    serve_beside("a slow reader", READ_BYTES_MAX, &proxy, |proxy| {
         let mut wire = Wire::connect(proxy.address()).with_small_window();
         wire.send("GET /bytes/2097152 HTTP/1.1\r\nHost: a\r\n\r\n");
         wire
     });
-    println!("a slow reader takes {each} bytes");
-    assert!(
-        each <= memory_bound(READ_BYTES_MAX),
-        "a slow reader takes {each} bytes"
-    );
 }
 
 #[test]
@@ -132,7 +120,7 @@ fn a_body_of_a_byte_now_and_then_ends_in_408() {
     wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
     let start = Instant::now();
     // Each byte is progress; 2 bytes a second are not the 64 that a body must reach after ten seconds.
-    while start.elapsed() < Duration::from_secs(20) && wire.try_send("x").is_ok() {
+    while start.elapsed() < Duration::from_secs(30) && wire.try_send("x").is_ok() {
         if !wire.is_silent(Duration::from_millis(500)) {
             break;
         }
@@ -140,7 +128,7 @@ fn a_body_of_a_byte_now_and_then_ends_in_408() {
     wire.answer().expect(408);
     let took = start.elapsed();
     assert!(
-        took >= Duration::from_secs(9) && took < Duration::from_secs(15),
+        took >= Duration::from_secs(9) && took < Duration::from_secs(25),
         "{took:?}"
     );
 }

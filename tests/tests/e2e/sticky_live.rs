@@ -85,7 +85,7 @@ fn what_runs_on_a_drained_server_ends_in_its_own_time() {
 #[test]
 fn after_the_limit_of_a_drain_requests_go_elsewhere_if_that_is_safe() {
     let slow =
-        Origin::answering(|_| keel_testkit::Reply::text("late").after(Duration::from_secs(15)));
+        Origin::answering(|_| keel_testkit::Reply::text("late").after(Duration::from_secs(40)));
     let quick = Origin::named("quick");
     let (slow_at, quick_at) = (slow.address(), quick.address());
     let pool = format!(
@@ -114,7 +114,7 @@ fn after_the_limit_of_a_drain_requests_go_elsewhere_if_that_is_safe() {
     unsafe_one.answer().expect_error(503, "No-Healthy-Backends");
     let took = start.elapsed();
     assert!(
-        took > Duration::from_millis(900) && took < Duration::from_secs(6),
+        took > Duration::from_millis(900) && took < Duration::from_secs(15),
         "{took:?}"
     );
 }

@@ -252,7 +252,7 @@ fn silence_instead_of_a_handshake_ends_after_its_time() {
         assert_ne!(wire.rest().1, End::Deadline);
     }
     let took = start.elapsed();
-    let right = Duration::from_secs(9)..Duration::from_secs(13);
+    let right = Duration::from_secs(9)..Duration::from_secs(20);
     assert!(right.contains(&took), "{took:?}");
     through.ask(GET).expect(200);
 }
