@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Extension;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use keel_control::{Control, TlsStart};
 use keel_tls::{Acceptor, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::access::{Peer, Token};
@@ -29,6 +30,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long running requests may take once the process stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection on which nothing was asked stays open once the process stops.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often files of certificates are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a failure to accept: descriptors have run out, and the next attempt would fail too.
@@ -252,6 +255,12 @@ async fn converse(
     mut closed: watch::Receiver<bool>,
 ) {
     let service = TowerToHyperService::new(admin.router.clone().layer(Extension(peer)));
+    let asked = Arc::new(Notify::new());
+    let tell = asked.clone();
+    let service = service_fn(move |request| {
+        tell.notify_one();
+        service.call(request)
+    });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -259,6 +268,11 @@ async fn converse(
         .max_buf_size(HEAD_BYTES_MAX);
     let mut connection =
         std::pin::pin!(builder.serve_connection(TokioIo::new(Impatient::new(stream)), service));
+    // Who has just come has asked, perhaps, and is heard: the library closes what it has read nothing from.
+    let stopped = async {
+        let _ = closed.wait_for(|closed| *closed).await;
+        let _ = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, asked.notified()).await;
+    };
     tokio::select! {
         ended = connection.as_mut() => {
             if let Err(error) = ended {
@@ -266,7 +280,7 @@ async fn converse(
             }
             return;
         }
-        _ = closed.wait_for(|closed| *closed) => {}
+        () = stopped => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;

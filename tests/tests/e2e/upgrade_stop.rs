@@ -9,7 +9,7 @@ use keel_testkit::process::signal;
 use keel_testkit::proxy::simple;
 use keel_testkit::scratch::Scratch;
 use keel_testkit::wait::until_true;
-use keel_testkit::{Ask, Origin};
+use keel_testkit::{Ask, Origin, Wire};
 use rustix::process::Signal;
 
 use crate::lineage::{Lineage, await_alone, is_running};
@@ -135,5 +135,26 @@ fn commands_during_upgrades_are_done_by_whoever_serves() {
         telling.join().expect("every command is done");
     });
     assert!(done.into_inner() > UPGRADES);
+    lineage.stop();
+}
+
+/// Its request came while the process was being replaced, over a connection that this one had taken.
+#[test]
+fn who_has_just_come_to_the_admin_listener_is_answered() {
+    let origin = Origin::echo();
+    let mut lineage = Lineage::start(&config(&origin, "admin.sock"));
+    let program = evenkeel().display().to_string();
+    lineage.replace_binary(&format!("#!/bin/sh\nsleep 1\nexec {program} \"$@\"\n"));
+    let (old, admin) = (lineage.pid(), lineage.listener("admin"));
+    begin(&lineage);
+    let mut fresh = Wire::connect(admin);
+    // Connections are taken in order: when this one is answered, the other is taken.
+    Ask::get(admin, "/health").send().expect(200);
+    signal(old, Signal::STOP);
+    until_true("the new one serves", || lineage.generations() == 2);
+    fresh.send(Ask::get(admin, "/health").to_bytes());
+    signal(old, Signal::CONT);
+    fresh.answer().expect(200);
+    await_alone(&mut lineage);
     lineage.stop();
 }
