@@ -20,9 +20,9 @@ struct Going<'a> {
 
 impl<'a> Going<'a> {
     fn enter(worker: &'a Worker, listener: ListenerId, max: usize) -> Option<Going<'a>> {
-        worker
-            .begin_handshake(listener, max)
-            .then_some(Going { worker, listener })
+        // Not made unless it is counted: its drop counts it out.
+        let begun = worker.begin_handshake(listener, max);
+        begun.then(|| Going { worker, listener })
     }
 }
 
