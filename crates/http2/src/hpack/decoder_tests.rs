@@ -1,3 +1,5 @@
+//! Blocks in and lists out: the examples of RFC 7541, what is refused, what it may cost.
+
 use super::*;
 
 type Fields = Vec<(String, String)>;

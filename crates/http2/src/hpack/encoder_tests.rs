@@ -1,3 +1,5 @@
+//! Lists in and blocks out: what is indexed, what never is, and that the table keeps in step.
+
 use super::*;
 use crate::FieldList;
 use crate::hpack::Decoder;

@@ -1,3 +1,5 @@
+//! Huffman codes against their table, bit by bit.
+
 use super::*;
 
 fn encoded(plain: &[u8]) -> Vec<u8> {

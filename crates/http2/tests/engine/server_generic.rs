@@ -280,6 +280,10 @@ fn representations_of_fields() {
         let last = text(&fields).pop().unwrap();
         assert_eq!(last, ((*name).to_owned(), (*value).to_owned()), "{what}");
     }
+}
+
+#[test]
+fn sizes_of_the_table_and_of_fields() {
     run(
         vec![
             (
