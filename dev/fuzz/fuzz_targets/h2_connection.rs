@@ -205,7 +205,11 @@ impl Play {
         let len = self.conn.out().len();
         self.write(len);
         self.conn.trim();
-        assert!(self.conn.held_bytes() < 96 << 10, "{}", self.conn.held_bytes());
+        assert!(
+            self.conn.held_bytes() < 96 << 10,
+            "{}",
+            self.conn.held_bytes()
+        );
     }
 }
 

@@ -353,6 +353,70 @@ fn releases_say_why() {
     assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, CANCEL));
 }
 
+/// Whoever owns the socket is woken for all that it has to write, and when there is nothing more to do.
+#[test]
+fn the_owner_of_the_socket_is_woken() {
+    let mut side = Side::server_with(small(), &[]);
+    let io = Woken::new();
+    side.feed(&[post(1), post(3), post(5), post(7)].concat());
+    for stream in [1, 3, 5, 7] {
+        side.feed(&data(stream, [0; 10_000], stream < 7));
+    }
+    let [one, three, five, seven] = side.opened[..] else {
+        panic!("four streams");
+    };
+    side.take();
+    let mut does = |what: &str, act: &mut dyn FnMut(&mut Side)| {
+        io.take();
+        side.conn.set_io_waker(&io.clone().into());
+        act(&mut side);
+        assert!(io.is_woken(), "{what}");
+        assert!(!side.take().is_empty() || what == "over", "{what}");
+    };
+    let head: [(&str, &str); 1] = [(":status", "200")];
+    does("a head", &mut |side| side.answer(one, &head, false));
+    does("content", &mut |side| {
+        assert!(side.send(one, b"x", false).is_ready());
+    });
+    does("trailers", &mut |side| {
+        let sent = side.conn.send_trailers(one, pairs(&[("x", "y")]), 0);
+        assert_eq!(sent, Ok(()));
+    });
+    does("a whole head", &mut |side| side.answer(three, &head, true));
+    does("PING", &mut |side| side.conn.ping());
+    does("a head", &mut |side| side.answer(five, &head, false));
+    does("an end", &mut |side| {
+        assert_eq!(side.conn.end_stream(five, 0), Ok(()));
+    });
+    does("windows of what is not read", &mut |side| {
+        for stream in [one, three, five] {
+            side.conn.release(stream, 0);
+        }
+        side.conn.reset(seven, ErrorCode::CANCEL, 0);
+    });
+    does("GOAWAY", &mut |side| side.conn.drain());
+    does("over", &mut |side| side.conn.lost());
+
+    // The same by itself: all three are closed, and what nobody reads is more than half of the window.
+    let mut side = Side::server_with(small(), &[]);
+    for at in [1, 3] {
+        side.feed(&post(at));
+        for last in [false, true] {
+            side.feed(&data(at, [0; 10_000], last));
+        }
+        let stream = *side.opened.last().unwrap();
+        side.answer(stream, &head, true);
+    }
+    side.take();
+    side.conn.release(side.opened[0], 0);
+    assert_eq!(side.take(), []);
+    io.take();
+    side.conn.set_io_waker(&io.clone().into());
+    side.conn.release(side.opened[1], 0);
+    assert!(io.is_woken());
+    assert_eq!(updates(&side.take(), 0), 40_000);
+}
+
 #[test]
 fn pings_of_ours() {
     let mut side = Side::server();

@@ -281,6 +281,25 @@ fn the_slow_hold_nobody_up() {
     }
 }
 
+/// Whoever was told to send and is reset before it does: the next is told, though nothing is written meanwhile.
+#[test]
+fn the_turn_of_the_dead_is_given_on() {
+    let mut race = Race::new(&[], 0);
+    race.side = Side::server_with(config(), &[(INITIAL_WINDOW_SIZE, 1 << 20)]);
+    let first = race.add("u=0", LONG);
+    race.add("u=7", LONG);
+    for _ in 0..10 {
+        race.send();
+        race.write(usize::MAX);
+    }
+    assert!(race.queue.lock().unwrap().is_empty() && race.side.conn.out().is_empty());
+    race.side.feed(&window_update(0, 1000));
+    assert_eq!(*race.queue.lock().unwrap(), [0]);
+    race.side.feed(&reset(first, CANCEL));
+    let told = race.queue.lock().unwrap().pop_back();
+    assert_eq!(told, Some(1));
+}
+
 /// A stream without a window of its own holds nobody up, and comes when it has one again.
 #[test]
 fn a_closed_window_holds_nobody_up() {
