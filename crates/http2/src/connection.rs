@@ -136,6 +136,8 @@ pub struct Connection {
     send_window: i64,
     out: Vec<u8>,
     written: usize,
+    /// Bytes that the peer's frames made us answer since `out` was last empty.
+    answers: usize,
     spare_fields: Vec<FieldList>,
     io: Option<Waker>,
     settings_acked: bool,
@@ -182,6 +184,7 @@ impl Connection {
             send_window: i64::from(WINDOW_DEFAULT),
             out,
             written: 0,
+            answers: 0,
             spare_fields: Vec::new(),
             io: None,
             settings_acked: false,
@@ -193,8 +196,12 @@ impl Connection {
         }
     }
 
-    /// Whether bytes of the peer should be read: not while it does not take ours, whose answers would pile up.
+    /// Whether bytes of the peer should be read: not while it does not take ours, and answers to its frames pile up. On a
+    /// client's end only those count: a server that is slow to take requests may have to be read before it goes on.
     pub fn wants_bytes(&self) -> bool {
+        if !self.as_server {
+            return self.answers < ANSWERS_MAX;
+        }
         self.waiting_out() < self.config.out_bytes_max.saturating_add(ANSWERS_MAX)
     }
 
@@ -215,6 +222,7 @@ impl Connection {
         if self.written == self.out.len() {
             self.out.clear();
             self.written = 0;
+            self.answers = 0;
             self.line.forget_grants();
         } else if self.written >= self.out.len() / 2 {
             self.out.drain(..self.written);
@@ -275,7 +283,9 @@ impl Connection {
     }
 
     fn fail_all(&mut self) {
-        while let Some(stream) = self.streams.open_at(0) {
+        // From the end, and nobody in line: either way round each would cost a look at all others.
+        self.line = Line::default();
+        while let Some(stream) = self.streams.last_open() {
             self.close_failed(stream, StreamError::Lost);
         }
     }
@@ -319,6 +329,10 @@ impl Connection {
         self.streams.trim();
         self.spare_fields = Vec::new();
         self.input.trim();
+        self.line.trim();
+        if self.streams.open_len() == 0 {
+            self.late.trim(self.last_stream);
+        }
         if self.out.is_empty() {
             self.out = Vec::new();
         }

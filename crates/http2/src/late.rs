@@ -52,10 +52,16 @@ impl LateFrames {
     pub(crate) fn ended(&mut self, stream: u32) {
         if let Ok(at) = self.given_up.binary_search(&stream) {
             self.given_up.remove(at);
-            if self.given_up.is_empty() {
-                self.given_up = Vec::new();
-            }
         }
+    }
+
+    /// Gives memory back when no stream is open: `last` is the last one there was. From then on what comes late on any of
+    /// them is let pass.
+    pub(crate) fn trim(&mut self, last: u32) {
+        if !self.given_up.is_empty() {
+            self.forgotten = last;
+        }
+        self.given_up = Vec::new();
     }
 
     /// What it means that a frame came on a closed stream.
@@ -94,6 +100,10 @@ mod tests {
             late.was_reset(101 + 2 * stream);
         }
         assert_eq!(late.judge(5), Late::Breach);
+        late.gave_up(201);
+        late.trim(301);
+        assert_eq!(late.judge(201), Late::Fair);
+        assert_eq!(late.judge(303), Late::Breach);
         assert_eq!(late.held_bytes(), 0);
     }
 

@@ -37,13 +37,17 @@ impl Default for PeerSettings {
 
 impl PeerSettings {
     /// Takes one frame's payload. Gives the size of the table for our encoder, when it is said.
-    pub(crate) fn read(&mut self, payload: &[u8], of_client: bool) -> Result<Option<u32>, H2Abuse> {
-        let mut table = None;
+    pub(crate) fn read(
+        &mut self,
+        payload: &[u8],
+        of_client: bool,
+        mut table: impl FnMut(u32),
+    ) -> Result<(), H2Abuse> {
         for entry in payload.as_chunks::<6>().0 {
             let [i0, i1, v0, v1, v2, v3] = *entry;
             let value = u32::from_be_bytes([v0, v1, v2, v3]);
             match u16::from_be_bytes([i0, i1]) {
-                HEADER_TABLE_SIZE => table = Some(value),
+                HEADER_TABLE_SIZE => table(value),
                 ENABLE_PUSH if value > u32::from(of_client) => return Err(H2Abuse::Protocol),
                 MAX_CONCURRENT_STREAMS => self.streams_max = value,
                 INITIAL_WINDOW_SIZE if value > WINDOW_MAX => return Err(H2Abuse::WindowSetting),
@@ -62,7 +66,7 @@ impl PeerSettings {
                 _ => {}
             }
         }
-        Ok(table)
+        Ok(())
     }
 }
 

@@ -6,8 +6,8 @@ use std::task::{Context, Waker};
 use crate::connection::{Head, StreamError, StreamRef};
 use crate::priority::Priority;
 
-/// Room for DATA that a free slot keeps for the next stream.
-const KEPT_BYTES: usize = 4096;
+/// Room for DATA that is kept when nothing is in it: for a frame of the usual length.
+pub(crate) const KEPT_BYTES: usize = 16 << 10;
 
 /// One direction of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +42,8 @@ pub(crate) struct Stream {
     pub(crate) head_only: bool,
     /// The final head came (of an answer; of a request it is what opened the stream).
     pub(crate) has_head: bool,
+    /// A head came, of an interim answer or the final one.
+    pub(crate) was_answered: bool,
     /// DATA that was not read; the first `read` bytes were.
     pub(crate) data: Vec<u8>,
     pub(crate) read: usize,
@@ -218,6 +220,12 @@ impl Streams {
     #[inline]
     pub(crate) fn open_at(&self, at: usize) -> Option<StreamRef> {
         let (id, slot) = *self.open.get(at)?;
+        Some(StreamRef { slot, id })
+    }
+
+    /// The last stream that is not closed.
+    pub(crate) fn last_open(&self) -> Option<StreamRef> {
+        let (id, slot) = *self.open.last()?;
         Some(StreamRef { slot, id })
     }
 

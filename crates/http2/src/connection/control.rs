@@ -1,8 +1,8 @@
 //! What frames do that carry no message: RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, PRIORITY_UPDATE; and what a
 //! frame on a closed stream means.
 
-use super::{Connection, DRAIN_PING, Drain, OUR_PING};
-use crate::frame::{self, ACK, DATA, FrameHead, HEADERS, PING, SETTINGS, WINDOW_MAX};
+use super::{Connection, DRAIN_PING, Drain, OUR_PING, StreamRef};
+use crate::frame::{self, ACK, DATA, FrameHead, HEADERS, PAYLOAD_MAX, PING, SETTINGS, WINDOW_MAX};
 use crate::late::Late;
 use crate::priority::Priority;
 use crate::{ErrorCode, H2Abuse, StreamError};
@@ -35,6 +35,10 @@ impl Connection {
                 if ended {
                     self.late.ended(stream);
                 }
+                if kind == HEADERS {
+                    // It was read for the table's sake. One of a stream is fair.
+                    self.guard.reset(ErrorCode::STREAM_CLOSED.0, true, now_ms)?;
+                }
                 Ok(())
             }
             Late::AfterReset if kind == DATA => {
@@ -55,7 +59,7 @@ impl Connection {
     pub(super) fn peer_reset(&mut self, id: u32, code: ErrorCode) -> Result<(), H2Abuse> {
         if let Some(stream) = self.streams.find(id) {
             let error = match code {
-                ErrorCode::REFUSED_STREAM if !self.as_server => StreamError::Refused,
+                ErrorCode::REFUSED_STREAM if self.is_untouched(stream) => StreamError::Refused,
                 code => StreamError::Reset(code),
             };
             self.close_failed(stream, error);
@@ -66,6 +70,12 @@ impl Connection {
             return Err(H2Abuse::Protocol);
         }
         Ok(())
+    }
+
+    /// Whether a server has said nothing yet of a stream: whoever has answered, be it with 103, has looked at it.
+    fn is_untouched(&self, stream: StreamRef) -> bool {
+        let found = self.streams.get(stream);
+        !self.as_server && found.is_some_and(|it| !it.was_answered)
     }
 
     pub(super) fn peer_settings(
@@ -79,10 +89,9 @@ impl Connection {
         }
         self.input.begun = true;
         let before = i64::from(self.peer.stream_window);
-        let table = self.peer.read(payload, self.as_server)?;
-        if let Some(bytes) = table {
-            self.encoder.set_peer_max(bytes);
-        }
+        let encoder = &mut self.encoder;
+        self.peer
+            .read(payload, self.as_server, |bytes| encoder.set_peer_max(bytes))?;
         let more = i64::from(self.peer.stream_window) - before;
         if more != 0 {
             self.widen_all(more)?;
@@ -133,7 +142,11 @@ impl Connection {
             if let Some(stream) = self.streams.open_at(at)
                 && stream.id > last
             {
-                self.close_failed(stream, StreamError::Refused);
+                let error = match self.is_untouched(stream) {
+                    true => StreamError::Refused,
+                    false => StreamError::Lost,
+                };
+                self.close_failed(stream, error);
             }
         }
     }
@@ -147,6 +160,10 @@ impl Connection {
             self.send_window += i64::from(bytes);
             if self.send_window > max {
                 return Err(H2Abuse::FlowControl);
+            }
+            if self.waiting_out() == 0 && self.room() >= PAYLOAD_MAX {
+                // Nothing is written whose end would tell the next: those who were told hold nobody up.
+                self.line.forget_grants();
             }
             self.grant();
             return Ok(());

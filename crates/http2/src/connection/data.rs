@@ -74,7 +74,9 @@ impl Connection {
         if around > 0 {
             self.release_stream(stream, around);
         }
-        let Some(found) = self.streams.get_mut(stream) else {
+        let found = self.streams.get_mut(stream);
+        // It may have been given up since the frame's head came.
+        let Some(found) = found.filter(|it| it.recv == Half::Open) else {
             return Ok(());
         };
         let Some(expected) = &mut found.expected else {
@@ -117,6 +119,10 @@ impl Connection {
                         Ok(())
                     }
                 }
+            }
+            None if frame.has(END_STREAM) => {
+                self.late.ended(frame.stream);
+                Ok(())
             }
             _ => Ok(()),
         }

@@ -67,6 +67,13 @@ impl Line {
         }
     }
 
+    /// Gives memory back when nobody waits.
+    pub(super) fn trim(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting = Vec::new();
+        }
+    }
+
     pub(super) fn held_bytes(&self) -> usize {
         self.waiting.capacity() * size_of::<Waiting>()
     }
@@ -83,11 +90,7 @@ impl Line {
             return None;
         }
         self.by_rank = if by_rank { self.by_rank + 1 } else { 0 };
-        let next = self.waiting.swap_remove(at);
-        if self.waiting.is_empty() {
-            self.waiting = Vec::new();
-        }
-        Some(next)
+        Some(self.waiting.swap_remove(at))
     }
 }
 

@@ -146,7 +146,9 @@ impl Connection {
             *bytes = &[];
             return self.fault.map_or(Ok(None), Err);
         }
+        let before = self.out.len();
         let walked = self.walk(bytes, now_ms);
+        self.answers = self.answers.saturating_add(self.out.len() - before);
         if let Err(abuse) = walked {
             self.condemn(abuse);
         }
@@ -278,7 +280,8 @@ impl Connection {
             CONTINUATION => return self.continuation(frame, payload, now_ms),
             PRIORITY => {
                 let on = frame::number(payload) & WINDOW_MAX;
-                if on == frame.stream {
+                // RST_STREAM must not be sent for an idle stream (RFC 9113, 6.4).
+                if on == frame.stream && self.was_opened(frame.stream) {
                     self.refuse(frame.stream, ErrorCode::PROTOCOL_ERROR, now_ms)?;
                 }
             }

@@ -8,11 +8,13 @@ use super::receive::Block;
 use super::{Connection, Event, Head, StreamRef};
 use crate::frame::{self, HEADERS, WINDOW_DEFAULT};
 use crate::priority::{Priority, read_priority};
-use crate::stream::{Half, remember};
+use crate::stream::{Half, KEPT_BYTES, remember};
 use crate::{ErrorCode, FieldList, H2Abuse, StreamError};
 
 /// Heads of interim answers that wait to be taken.
 const HEADS_WAITING_MAX: usize = 32;
+/// Bytes of those, as RFC 9113, 6.5.2 counts them, from which on no further one is taken.
+const HEADS_WAITING_BYTES_MAX: usize = 32 << 10;
 
 impl Connection {
     /// A header block is whole.
@@ -54,6 +56,7 @@ impl Connection {
         let id = block.stream;
         if self.is_beyond(id) {
             self.give_fields(fields);
+            self.guard.reset(ErrorCode::STREAM_CLOSED.0, true, now_ms)?;
             return Ok(None);
         }
         let last = std::mem::replace(&mut self.last_stream, id);
@@ -122,10 +125,14 @@ impl Connection {
         }
         let interim = is_interim(&fields);
         let waiting = found.later.len();
-        if interim && (block.ended || waiting >= HEADS_WAITING_MAX) {
+        let held = found.head.iter().chain(&found.later);
+        let held: usize = held.map(|it| it.fields.listed_bytes()).sum();
+        let too_many = waiting >= HEADS_WAITING_MAX || held > HEADS_WAITING_BYTES_MAX;
+        if interim && (block.ended || too_many) {
             self.give_fields(fields);
             return self.refuse(stream.id, ErrorCode::PROTOCOL_ERROR, now_ms);
         }
+        found.was_answered = true;
         if !interim {
             found.has_head = true;
             found.expected = match found.head_only || is_bodiless(&fields) {
@@ -207,8 +214,9 @@ impl Connection {
             return;
         };
         let was_open = found.recv == Half::Open;
-        // What a server had said by then is passed on: whether the failure came with it or later makes no difference.
-        let lost = found.fail(error, !self.as_server);
+        // What came before is passed on: whether the failure came with it or later makes no difference. Only a client
+        // that resets its request takes it back.
+        let lost = found.fail(error, !self.as_server || error == StreamError::Lost);
         self.leave_line(stream);
         self.streams.close(stream);
         if !self.over {
@@ -222,7 +230,10 @@ impl Connection {
     /// The peer may send so many bytes more on the connection; it is told when that is worth a frame.
     pub(super) fn release_window(&mut self, bytes: u32) {
         self.unreleased = self.unreleased.saturating_add(bytes);
-        if self.unreleased >= self.config.connection_window_bytes / 2 && !self.over {
+        // What streams hold unread must not keep back what others have read: the less is left, the sooner it is told.
+        let half = i64::from(self.config.connection_window_bytes / 2);
+        let worth_it = i64::from(self.unreleased) >= self.recv_window.clamp(1, half.max(1));
+        if worth_it && !self.over {
             frame::write_window(&mut self.out, 0, self.unreleased);
             self.recv_window += i64::from(self.unreleased);
             self.unreleased = 0;
@@ -286,6 +297,9 @@ impl Connection {
             if found.read >= found.data.len() {
                 found.data.clear();
                 found.read = 0;
+                if found.recv != Half::Open {
+                    found.data.shrink_to(KEPT_BYTES);
+                }
             }
             let before = self.out.len();
             self.release_stream(stream, n as u32);
@@ -294,6 +308,8 @@ impl Connection {
             }
             return Poll::Ready(Ok(n));
         }
+        // What a burst took is not kept while nothing more is there.
+        found.data.shrink_to(KEPT_BYTES);
         match found.recv {
             Half::Ended => Poll::Ready(Ok(0)),
             Half::Gone => Poll::Ready(Err(found.error.unwrap_or(StreamError::Lost))),
@@ -398,9 +414,11 @@ impl Connection {
 /// What a list says of the content's length and of its priority. A length that is no number is refused by who reads the
 /// head.
 fn told_of_body(fields: &FieldList) -> (Option<u64>, Option<Priority>) {
-    let (mut length, mut priority) = (None, None);
+    let (mut length, mut priority, mut tunnel) = (None, None, false);
     for (name, value) in fields.iter() {
         match name {
+            // What a tunnel carries is no content (RFC 9113, 8.5).
+            b":method" => tunnel = value == b"CONNECT",
             b"content-length" => {
                 length = std::str::from_utf8(value)
                     .ok()
@@ -410,7 +428,7 @@ fn told_of_body(fields: &FieldList) -> (Option<u64>, Option<Priority>) {
             _ => {}
         }
     }
-    (length, priority)
+    (length.filter(|_| !tunnel), priority)
 }
 
 fn status(fields: &FieldList) -> &[u8] {

@@ -87,6 +87,9 @@ impl Encoder {
     pub fn field(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
         let hash = NameHash::of(name);
         let Some(known) = fixed::find(name, hash) else {
+            if is_secret(name) {
+                return write_literal(NEVER_INDEXED, 0, name, value, out);
+            }
             return self.insertable(0, name, hash, value, out);
         };
         if let Some(index) = known.whole(value) {
@@ -192,6 +195,19 @@ impl Encoder {
         }
         seen
     }
+}
+
+/// Whether a name that the static table does not have is one of a secret, as it ends: `x-api-key`, `x-csrf-token`. On a
+/// connection that clients share, the length of a block must not tell one what another's is (RFC 7541, 7.1).
+fn is_secret(name: &[u8]) -> bool {
+    const ENDS: [&[u8]; 5] = [b"token", b"key", b"secret", b"password", b"assertion"];
+    ENDS.iter().any(|end| {
+        let own = name
+            .len()
+            .checked_sub(end.len())
+            .and_then(|at| name.get(at..));
+        own.is_some_and(|own| own.eq_ignore_ascii_case(end))
+    })
 }
 
 /// What the tables have of a field: an index.

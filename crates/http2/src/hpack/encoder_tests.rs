@@ -97,6 +97,8 @@ fn secrets_are_never_indexed() {
         ("proxy-authorization", long, 0x1f),
         ("set-cookie", long, 0x1f),
         ("cookie", "a=b", 0x1f),
+        ("x-api-key", long, 0x10),
+        ("X-CSRF-Token", long, 0x10),
         (":path", long, 0x04),
         ("content-length", "12345", 0x0f),
         ("date", long, 0x0f),
