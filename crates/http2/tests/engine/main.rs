@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod adapter;
+mod bounds;
 mod cases;
 mod client_rules;
+mod corners;
 mod floods;
 mod flow;
 mod priorities;
