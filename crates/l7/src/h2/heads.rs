@@ -100,7 +100,7 @@ pub fn request_head<'a>(
     scheme: &'a str,
     upgrade: bool,
 ) -> Option<RequestFields<'a>> {
-    let line_end = head.windows(2).position(|two| two == b"\r\n")?;
+    let line_end = memchr::memchr(b'\r', head)?;
     let mut words = head.get(..line_end)?.split(|byte| *byte == b' ');
     let (method, path) = (words.next()?, words.next()?);
     Some(RequestFields {
