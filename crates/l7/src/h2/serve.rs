@@ -24,6 +24,10 @@ use crate::session::HOT_IDLE_MS;
 use crate::snapshot::Http2Plan;
 use crate::worker::{View, Worker};
 
+/// How long after the end of a drain streams may still say their own end before the connection does, in milliseconds: less
+/// than the worker waits for that.
+const STREAMS_END_MS: u64 = 250;
+
 /// Reads at a time; then others have their turn.
 const READS_MAX: u32 = 8;
 
@@ -242,8 +246,12 @@ impl Serving {
             (0, _) => plan.idle_timeout_ms,
         };
         let idle_ms = shared.quiet_since_ms.get().saturating_add(wait_ms);
-        // Each stream ends by itself when its own time is over; this is the last of them.
+        // Each stream ends by itself, with an answer, when its own time is over; this is the last of them.
         let drain_due_ms = worker.drain_due_ms().max(worker.tunnels_due_ms());
+        let drain_due_ms = match shared.active.get() {
+            0 => drain_due_ms,
+            _ => drain_due_ms.saturating_add(STREAMS_END_MS),
+        };
         Some(block_ms.min(idle_ms).min(drain_due_ms))
     }
 }
