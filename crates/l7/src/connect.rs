@@ -165,12 +165,13 @@ impl<'a> Reach<'a> {
     }
 
     /// A link on a shared connection. For a WebSocket a new server is given the time to say whether
-    /// it takes them: it must not be asked before.
+    /// it takes them: it must not be asked before. What is closed meanwhile takes no stream.
     async fn link_on(&self, call: H2Call) -> Link {
         const WAIT: Duration = Duration::from_millis(10);
         const WAIT_MAX_MS: u64 = 1_000;
 
-        while self.upgrade && !call.has_settings() && call.age_ms() < WAIT_MAX_MS {
+        let waits = || !call.has_settings() && call.is_open() && call.age_ms() < WAIT_MAX_MS;
+        while self.upgrade && waits() {
             tokio::time::sleep(WAIT).await;
         }
         Link::on(call)

@@ -147,7 +147,8 @@ pub(crate) fn open_stream(
         Some(_) => "https",
         None => "http",
     };
-    if upgrade && !call.takes_upgrades() {
+    // What ended before it could say so takes no stream, which is told below.
+    if upgrade && !call.takes_upgrades() && (call.has_settings() || call.is_open()) {
         return Err(Kind::NoUpgrade);
     }
     let head = request_head(head, scheme, upgrade).ok_or(Kind::BadHead(HeadFault::TargetByte))?;

@@ -22,6 +22,9 @@ const READS_MAX: usize = 8;
 /// How long nothing runs on a connection before it gives memory back, in milliseconds.
 pub(super) const TRIM_AFTER_MS: u64 = 1_000;
 
+/// How long what the server said before it took no more may still be read, in milliseconds.
+const DEAF_MS: u64 = 1_000;
+
 /// What is announced to servers, and limits towards them.
 pub(super) fn client_config(plan: &ServerHttp2Plan) -> Config {
     // Room for all streams at once: clients that take nothing of their answers must not hold up those of others.
@@ -46,6 +49,8 @@ pub(super) struct Keeper {
     ping_timeout_ms: u64,
     next_ping_ms: u64,
     pong_due_ms: Option<u64>,
+    /// The server takes nothing more. What it said before, answers and GOAWAY, may still have to be read; by then.
+    deaf_due_ms: Option<u64>,
     /// Streams that the server took at a time when it was last looked.
     streams_max: usize,
     /// It took further streams when it was last looked.
@@ -86,6 +91,7 @@ impl Keeper {
             ping_timeout_ms: plan.ping_timeout_ms,
             next_ping_ms: now_ms.saturating_add(plan.ping_every_ms),
             pong_due_ms: None,
+            deaf_due_ms: None,
             streams_max: 0,
             was_open: true,
             trimmed_ms: 0,
@@ -120,7 +126,7 @@ impl Keeper {
         let conn = &*self.shared.conn;
         let mut reads = 0;
         let stuffed = loop {
-            if !conn.engine().wants_bytes() {
+            if self.deaf_due_ms.is_none() && !conn.engine().wants_bytes() {
                 break true;
             }
             if reads == READS_MAX {
@@ -136,8 +142,13 @@ impl Keeper {
                 Poll::Ready(Came::Abuse(abuse)) => return Poll::Ready(End::Broken(abuse)),
             }
         };
-        if let Poll::Ready(Err(_)) = self.wire.poll_write(cx, conn) {
-            return Poll::Ready(End::Lost);
+        if self.deaf_due_ms.is_none()
+            && let Poll::Ready(Err(_)) = self.wire.poll_write(cx, conn)
+        {
+            self.deaf_due_ms = Some(conn.now_ms().saturating_add(DEAF_MS));
+            self.shared.closed.set(true);
+            // There may be more to read than this turn has seen.
+            cx.waker().wake_by_ref();
         }
         conn.watch(cx);
         if stuffed && conn.engine().wants_bytes() {
@@ -163,6 +174,9 @@ impl Keeper {
         let mut engine = shared.conn.engine();
         let now_ms = shared.conn.worker.clock.now_ms();
         let idle = shared.active.get() == 0;
+        if self.deaf_due_ms.is_some_and(|due| now_ms >= due) {
+            return Poll::Ready(End::Lost);
+        }
         if engine.take_pong() {
             self.pong_due_ms = None;
         }
@@ -179,6 +193,7 @@ impl Keeper {
             }
         }
         let mut due_ms = self.next_ping_ms.min(self.pong_due_ms.unwrap_or(u64::MAX));
+        due_ms = due_ms.min(self.deaf_due_ms.unwrap_or(u64::MAX));
         shared.due_ms.set(due_ms);
         if idle {
             let quiet_ms = shared.quiet_since_ms.get();
@@ -218,7 +233,7 @@ impl Keeper {
                 true
             }
         };
-        if says {
+        if says && self.deaf_due_ms.is_none() {
             let _ = self.wire.poll_write(cx, conn);
             let _ = self.wire.poll_shutdown(cx);
         }

@@ -138,6 +138,30 @@ impl Server {
         self.line.tell_all();
     }
 
+    /// Lets go of connections that are closed, and of those to addresses that are not the server's any more. Whoever
+    /// waits may open others for them.
+    fn sweep(&mut self) {
+        let before = self.list.len();
+        if before == 0 {
+            return;
+        }
+        self.list.retain(|shared| !shared.closed.get());
+        if let Some(named) = &self.named {
+            let addresses = named.resolved.load();
+            self.list.retain(|shared| {
+                let stays = addresses.contains(&shared.address);
+                if !stays {
+                    shared.leaving.set(true);
+                    shared.look();
+                }
+                stays
+            });
+        }
+        if self.list.len() < before {
+            self.line.tell_all();
+        }
+    }
+
     /// A place on the first connection that has room, when it is for more than the `ahead` who came before. Only the
     /// connection that is taken is asked whether it is still open.
     fn take(&mut self, plan: &ServerHttp2Plan, requests_max: u32, ahead: usize) -> Option<H2Call> {
@@ -214,6 +238,11 @@ impl H2Call {
         self.shared.conn.engine().has_settings()
     }
 
+    /// Whether the connection takes further streams.
+    pub fn is_open(&self) -> bool {
+        self.shared.is_open()
+    }
+
     /// Whether the server broke the protocol, with which the connection ended.
     pub fn is_broken(&self) -> bool {
         self.shared.conn.engine().fault().is_some()
@@ -234,7 +263,10 @@ impl H2Call {
     ) -> Result<H2Body, StreamError> {
         let conn = &self.shared.conn;
         let now_ms = conn.worker.clock.now_ms();
-        let opened = conn.engine().open(fields, ended, head_only, now_ms);
+        let opened = match self.shared.closed.get() {
+            true => Err(StreamError::Refused),
+            false => conn.engine().open(fields, ended, head_only, now_ms),
+        };
         match opened {
             Ok(stream) => Ok(H2Body::new(conn.clone(), stream)),
             Err(error) => {
@@ -269,7 +301,11 @@ impl Drop for Connecting<'_> {
     fn drop(&mut self) {
         self.all.with(self.server, |server| {
             server.connecting = false;
-            server.line.tell_all();
+            match server.chose_http1 {
+                true => server.line.tell_all(),
+                // Whoever takes a place, or goes to open one, leaves the line, of which the next one is told.
+                false => server.line.tell_one(),
+            }
         });
     }
 }
@@ -315,21 +351,11 @@ impl H2Connections {
         before.iter().any(|server| !server.list.is_empty())
     }
 
-    /// Takes no further requests over connections to addresses that the server's name does not stand
-    /// for any more. Call it about once a second.
+    /// Forgets connections that are closed, and takes no further requests over those to addresses that the server's
+    /// name does not stand for any more. Call it about once a second.
     pub fn sweep(&self) {
         for server in self.servers.borrow_mut().iter_mut() {
-            let Some(named) = &server.named else {
-                continue;
-            };
-            if !server.list.is_empty() {
-                let addresses = named.resolved.load();
-                server.list.retain(|shared| {
-                    let stays = addresses.contains(&shared.address);
-                    shared.leaving.set(!stays);
-                    stays
-                });
-            }
+            server.sweep();
         }
     }
 
@@ -385,6 +411,7 @@ impl H2Connections {
         ticket: Option<Ticket>,
     ) -> Way<'_> {
         let way = self.with(server, |it| {
+            let ticket = ticket.filter(|ticket| ticket.is_of(&it.line));
             let ahead = it.line.ahead_of(ticket.as_ref());
             if let Some(call) = it.take(plan, requests_max, ahead) {
                 return Way::Call(call);
@@ -393,8 +420,8 @@ impl H2Connections {
             let fresh = it.list.iter().filter(|it| !it.is_worn(requests_max));
             let full = fresh.count() >= plan.connections_max;
             // Who was told before us has the first look, and may open a connection itself.
-            let waits = it.connecting || it.line.is_awaited(ahead);
-            if full || waits && !it.chose_http1 {
+            let waits = || it.connecting || it.line.is_awaited(ahead);
+            if full || !it.chose_http1 && waits() {
                 let ticket = ticket.unwrap_or_else(|| it.line.join());
                 return Way::Wait { ticket, full };
             }
@@ -451,3 +478,6 @@ fn call(shared: &Rc<Shared>) -> H2Call {
         shared: shared.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

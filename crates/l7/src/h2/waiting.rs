@@ -58,7 +58,7 @@ impl Line {
     pub(super) fn ahead_of(self: &Rc<Line>, ticket: Option<&Ticket>) -> usize {
         let waiters = self.waiters.borrow();
         match ticket {
-            Some(ticket) if Rc::ptr_eq(&ticket.line, self) => {
+            Some(ticket) if ticket.is_of(self) => {
                 waiters.partition_point(|it| it.number < ticket.number)
             }
             _ => waiters.len(),
@@ -86,6 +86,11 @@ impl Line {
 }
 
 impl Ticket {
+    /// Whether it is a place in this line.
+    pub(super) fn is_of(&self, line: &Rc<Line>) -> bool {
+        Rc::ptr_eq(&self.line, line)
+    }
+
     /// Waits until it is time to look again.
     pub async fn told(&self) {
         poll_fn(|cx| {
@@ -170,5 +175,6 @@ mod tests {
         let (line, other) = (Rc::new(Line::default()), Rc::new(Line::default()));
         let (old, _one) = (other.join(), line.join());
         assert_eq!(line.ahead_of(Some(&old)), 1);
+        assert!(old.is_of(&other) && !old.is_of(&line));
     }
 }
