@@ -245,6 +245,24 @@ fn servers_of_http2() {
     assert_eq!(raw.bytes(5), b"bytes");
 }
 
+/// Whether a server takes WebSockets is not known before its SETTINGS. One that closes instead took nothing.
+#[test]
+fn a_server_of_http2_that_closes_before_its_settings_is_not_waited_for() {
+    let closes = Origin::scripted(|_| std::thread::sleep(Duration::from_millis(50)));
+    let opens = h2_server();
+    let servers = [closes.address(), opens.address()];
+    let proxy = Proxy::before_with(&servers, "protocol: http2, max_fails: 0", "workers: 1");
+    for _ in 0..6 {
+        let start = Instant::now();
+        let mut wire = H2Wire::connect(proxy.address());
+        let stream = open(&mut wire, "/chat");
+        assert_eq!(wire.head(stream).status, 200);
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(900), "{took:?}");
+    }
+    assert!(closes.connections() > 0);
+}
+
 #[test]
 fn refusals_pass_as_answers() {
     let origin =
