@@ -157,3 +157,19 @@ fn a_stream_is_reset_once() {
     assert_eq!((frames[0].kind, frames[0].code()), (RST_STREAM, CANCEL));
     assert!(side.is_alive());
 }
+
+/// The frame that went beyond content-length ended the stream as well: nothing more of it can have been under way.
+#[test]
+fn what_comes_behind_the_end_of_a_refused_message_is_a_breach() {
+    for ends in [false, true] {
+        let mut side = Side::server();
+        let length = block(&[("content-length", "3")]);
+        side.feed(&headers(1, [POST, &length].concat(), false));
+        side.feed(&data(1, "body", ends));
+        let frames = side.take_essential();
+        assert_eq!((frames.len(), frames[0].code()), (1, PROTOCOL_ERROR));
+        side.feed(&data(1, "more", false));
+        let code = side.failed.map(|abuse| abuse.code());
+        assert_eq!(code, ends.then_some(STREAM_CLOSED));
+    }
+}
