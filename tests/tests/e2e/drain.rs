@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use keel_testkit::client::{End, Lost};
 use keel_testkit::origin::Gate;
 use keel_testkit::wait::{SOON, until_true};
-use keel_testkit::{Ask, Load, Origin, Proxy, Wire};
+use keel_testkit::{Ask, H2Wire, Load, Origin, Proxy, Wire};
 use rustix::process::Signal;
 
 use crate::GET;
@@ -119,6 +119,25 @@ fn draining_has_a_time_limit() {
         Err(Lost::Nothing(_)) => {}
         Err(lost) => panic!("{lost:?}"),
     }
+}
+
+/// The streams of a connection of HTTP/2 have their own answers when the time is over, before the connection ends.
+#[test]
+fn streams_are_answered_at_the_limit_of_a_drain() {
+    let origin = Origin::scripted(|stage| {
+        if stage.request().is_some() {
+            stage.until_end();
+        }
+    });
+    let proxy = Proxy::before_with(&[origin.address()], "", "drain_timeout: 500ms\nworkers: 1");
+    let mut wire = H2Wire::connect(proxy.address());
+    let streams: Vec<u32> = (0..40).map(|_| wire.ask("GET", "/", &[], true)).collect();
+    until_true("all run", || origin.requests() == 40);
+    proxy.terminate();
+    for stream in streams {
+        wire.answer(stream).expect(503);
+    }
+    proxy.wait(SOON).expect(0);
 }
 
 #[test]
