@@ -219,6 +219,7 @@ impl Connection {
     /// So many bytes of it were written. Wakes streams that may send now.
     pub fn written(&mut self, bytes: usize) {
         self.written = self.written.saturating_add(bytes).min(self.out.len());
+        self.answers = self.answers.saturating_sub(bytes);
         if self.written == self.out.len() {
             self.out.clear();
             self.written = 0;

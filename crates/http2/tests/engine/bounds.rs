@@ -396,3 +396,25 @@ fn a_server_stops_reading_when_its_heads_pile_up() {
     side.take();
     assert!(side.conn.wants_bytes());
 }
+
+/// Answers that were written do not count, though there is always something of an upload that waits.
+#[test]
+fn a_client_that_uploads_reads_on_while_its_answers_are_written() {
+    let mut side = client_with_huge_windows();
+    let stream = side.open(false);
+    for _ in 0..10_000 {
+        while side.send(stream, &[0; FRAME_MAX], false).is_ready() {}
+        // The socket takes half of what there is.
+        let waits = side.conn.out().len();
+        side.conn.written(waits / 2);
+        assert!(side.conn.wants_bytes());
+        side.feed(&ping(false, [0; 8]));
+    }
+}
+
+/// A client's end whose streams have all the windows they want.
+fn client_with_huge_windows() -> Side {
+    let mut side = Side::client_with(config(), &[(INITIAL_WINDOW_SIZE, HUGE)]);
+    side.feed(&window_update(0, 1 << 30));
+    side
+}
