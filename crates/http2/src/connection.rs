@@ -95,7 +95,8 @@ pub enum StreamError {
     /// We reset it, because the peer broke its rules or because we were asked to.
     #[error("the stream was reset: {0}")]
     Ended(ErrorCode),
-    /// The peer said that it did not look at it (REFUSED_STREAM, or GOAWAY with a lower number): it may be sent again.
+    /// The peer did not look at it (it says so by REFUSED_STREAM or by GOAWAY with a lower number, or nothing of it was
+    /// sent): it may be sent again.
     #[error("the peer did not take the stream")]
     Refused,
     /// The connection is over.
@@ -136,6 +137,9 @@ pub struct Connection {
     send_window: i64,
     out: Vec<u8>,
     written: usize,
+    /// Where in all that we ever said `out` begins, and where what was offered to a write ends.
+    said: u64,
+    offered: u64,
     /// Bytes that the peer's frames made us answer since `out` was last empty.
     answers: usize,
     spare_fields: Vec<FieldList>,
@@ -184,6 +188,8 @@ impl Connection {
             send_window: i64::from(WINDOW_DEFAULT),
             out,
             written: 0,
+            said: 0,
+            offered: 0,
             answers: 0,
             spare_fields: Vec::new(),
             io: None,
@@ -211,6 +217,14 @@ impl Connection {
         self.out.get(self.written..).unwrap_or_default()
     }
 
+    /// The same, for a write that may take some of it even when it fails. A request of which nothing was offered fails
+    /// with [`StreamError::Refused`] when the connection is lost, and may be sent again whatever it is.
+    #[inline]
+    pub fn offer(&mut self) -> &[u8] {
+        self.offered = self.said + self.waiting_out() as u64;
+        self.out()
+    }
+
     #[inline]
     fn waiting_out(&self) -> usize {
         self.out.len() - self.written
@@ -218,7 +232,10 @@ impl Connection {
 
     /// So many bytes of it were written. Wakes streams that may send now.
     pub fn written(&mut self, bytes: usize) {
-        self.written = self.written.saturating_add(bytes).min(self.out.len());
+        let bytes = bytes.min(self.waiting_out());
+        self.written += bytes;
+        self.said += bytes as u64;
+        self.offered = self.offered.max(self.said);
         self.answers = self.answers.saturating_sub(bytes);
         if self.written == self.out.len() {
             self.out.clear();

@@ -44,6 +44,8 @@ pub(crate) struct Stream {
     pub(crate) has_head: bool,
     /// A head came, of an interim answer or the final one.
     pub(crate) was_answered: bool,
+    /// Where in all that we ever say its head begins; of a client's end.
+    pub(crate) begins_at: u64,
     /// DATA that was not read; the first `read` bytes were.
     pub(crate) data: Vec<u8>,
     pub(crate) read: usize,

@@ -33,8 +33,10 @@ impl Connection {
         self.last_stream = id;
         self.opened += 1;
         let stream = self.add_stream(id);
+        let begins_at = self.said + self.waiting_out() as u64;
         if let Some(found) = self.streams.get_mut(stream) {
             found.head_only = head_only;
+            found.begins_at = begins_at;
         }
         self.send_head(stream, fields, ended, now_ms)?;
         Ok(stream)

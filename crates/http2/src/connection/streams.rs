@@ -214,6 +214,14 @@ impl Connection {
             return;
         };
         let was_open = found.recv == Half::Open;
+        let error = match error {
+            StreamError::Lost
+                if !self.as_server && !found.was_answered && found.begins_at >= self.offered =>
+            {
+                StreamError::Refused
+            }
+            error => error,
+        };
         // What came before is passed on: whether the failure came with it or later makes no difference. Only a client
         // that resets its request takes it back.
         let lost = found.fail(error, !self.as_server || error == StreamError::Lost);

@@ -173,3 +173,19 @@ fn what_comes_behind_the_end_of_a_refused_message_is_a_breach() {
         assert_eq!(code, ends.then_some(STREAM_CLOSED));
     }
 }
+
+/// What was never offered to a write cannot have been acted upon.
+#[test]
+fn a_request_of_which_nothing_was_sent_is_refused() {
+    let mut side = Side::client();
+    let sent = side.open(false);
+    side.take();
+    let offered = side.open(true);
+    assert!(!side.conn.offer().is_empty());
+    let fields = [(":method", "POST"), (":scheme", "http"), (":path", "/")];
+    let waits = side.conn.open(pairs(&fields), true, false, 0).unwrap();
+    side.conn.lost();
+    assert_eq!(side.failure(sent), Some(StreamError::Lost));
+    assert_eq!(side.failure(offered), Some(StreamError::Lost));
+    assert_eq!(side.failure(waits), Some(StreamError::Refused));
+}

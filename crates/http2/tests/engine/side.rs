@@ -202,6 +202,8 @@ impl Side {
         ];
         let fields = [&base[..], more].concat();
         let opened = self.conn.open(pairs(&fields), ended, false, self.now_ms);
+        // As if a write had been tried.
+        let _ = self.conn.offer();
         opened.expect("a stream")
     }
 

@@ -130,7 +130,7 @@ impl Wire {
                 return Poll::Ready(Ok(()));
             }
             let stream = Pin::new(&mut self.stream);
-            match ready!(stream.poll_write(cx, engine.out()))? {
+            match ready!(stream.poll_write(cx, engine.offer()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 n => engine.written(n),
             }

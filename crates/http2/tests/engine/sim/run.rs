@@ -318,8 +318,12 @@ impl Universe {
         let quit = plan.answer.quit.map(|it| it.1);
         match error {
             StreamError::Refused => {
-                let drained = matches!(turn, Some(Turn::ServerDrains | Turn::ServerEnds));
-                drained || quit == Some(Quit::Reset(7))
+                // Of what is lost, that of which nothing was sent.
+                let gone = matches!(
+                    turn,
+                    Some(Turn::ServerDrains | Turn::ServerEnds | Turn::Lost)
+                );
+                gone || quit == Some(Quit::Reset(7))
             }
             StreamError::Reset(code) => match quit {
                 Some(Quit::Reset(asked)) if asked == code.0 => true,
