@@ -1,3 +1,5 @@
+//! What becomes of connections to servers that end, and of who waits for them.
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{Read, Write};
