@@ -36,7 +36,7 @@ impl Default for PeerSettings {
 }
 
 impl PeerSettings {
-    /// Takes one frame's payload. Gives the size of the table for our encoder, when it is said.
+    /// Takes one frame's payload. `table` is told each size of the table for our encoder, in order.
     pub(crate) fn read(
         &mut self,
         payload: &[u8],

@@ -168,7 +168,7 @@ fn breaches_that_end_a_stream() {
                 wire.get("/").expect(200);
                 reset += 1;
             }
-            // RFC 9113 section 5.4.1 allows that; it is how the library takes some of them.
+            // RFC 9113 section 5.4.1 allows that; a stream is all that has to end.
             Err(H2Lost::End(_, Some(goaway))) if goaway.code == code::PROTOCOL_ERROR => {}
             other => wrong.push(format!("{what}: {other:?}")),
         }
